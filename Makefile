@@ -1,0 +1,42 @@
+# Needs Python 3.11 and make; everything else goes into .venv, in the versions of constraints.txt.
+
+BIN := .venv/bin
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell $(name) -c $(IS_NEW_ENOUGH) 2>/dev/null)))
+IS_NEW_ENOUGH := 'import sys; sys.version_info >= (3, 11) and print(sys.executable)'
+PIP_INSTALL := -m pip install -q --disable-pip-version-check -c constraints.txt
+
+.PHONY: study test test-all wheel lint clean
+
+study: .venv/.ready
+	$(BIN)/python benchmarks/adult.py --study
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+test-all: .venv/.ready
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+
+wheel: .venv/.ready
+	@echo "Building the wheel, and checking it in a clean environment with the runtime dependencies only …"
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --outdir dist . >/dev/null
+	$(BIN)/python -m venv .venv-wheel
+	.venv-wheel/bin/python $(PIP_INSTALL) dist/*.whl
+	.venv-wheel/bin/python -I tests/check_wheel.py
+	rm -rf .venv-wheel
+
+# The mark is the last step: an install that failed is begun afresh by the next make.
+.venv/.ready: setup.cfg constraints.txt
+	@echo "Setting up .venv from constraints.txt (a minute, and the downloads the first time) …"
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-wheel build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

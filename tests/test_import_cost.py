@@ -1,0 +1,51 @@
+"""What an import loads: declarations and `--help` wait for nothing heavy, and a program's own Keras 3 is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "tensorflow", "tf_keras", "keras", "tensorflow_recommenders"}
+HELP = "from widedeep.cli import main; raise SystemExit(main(['--help']))"
+BESIDE_KERAS_3 = """
+import widedeep
+widedeep.WideDeep
+import keras, numpy, tensorflow, tf_keras
+assert tensorflow.keras.Model is tf_keras.Model
+assert keras.__version__.startswith("3"), keras.__version__
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+assert model.predict(numpy.array([[1.0, 2.0]]), verbose=0).tolist() == [[3.0]]
+"""
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, *arguments], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def _loaded(code: str) -> set[str]:
+    """The top-level names that the interpreter reports to have imported."""
+    report = _run("-X", "importtime", "-c", code).stderr.splitlines()
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in report if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("code", ["import widedeep", HELP])
+def test_the_declarations_and_the_help_load_no_heavy_library(code):
+    loaded = _loaded(code)
+    assert "widedeep" in loaded and not loaded & HEAVY
+
+
+def test_the_check_sees_what_is_loaded():
+    assert "numpy" in _loaded("import numpy")
+
+
+def test_help_names_every_command():
+    printed = _run("-c", HELP).stdout
+    assert [command for command in ("init", "train", "evaluate", "predict") if command not in printed] == []
+
+
+def test_a_programs_own_keras_3_works_beside_the_models():
+    _run("-c", BESIDE_KERAS_3)

@@ -1,0 +1,123 @@
+"""Whole runs: from a table to figures, what is recorded, and what must not depend on the batch size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import widedeep as wd
+from tests.worlds import xor, xor_schema
+from widedeep import training
+from widedeep.encoder import Encoder
+from widedeep.evaluation import metrics
+from widedeep.model import WideDeep
+from widedeep.optimizers import FTRL, AdaGrad
+
+
+IDS = 10_000
+
+
+@pytest.fixture(scope="module")
+def rare_ids():
+    """Each id is seen at most 5 times in training and decides its rows' label with probability .9; x says a little."""
+    rng = np.random.default_rng(0)
+    favour = rng.integers(0, 2, IDS)
+
+    def table(copies, seed):
+        draw = np.random.default_rng(seed)
+        ids = draw.permutation(np.repeat(np.arange(IDS), copies))
+        likes = np.where(draw.random(len(ids)) < 0.9, favour[ids], 1 - favour[ids])
+        return pd.DataFrame({"id": ids, "x": draw.normal(size=len(ids)) + 0.3 * likes, "y": likes})
+
+    schema = wd.Schema(wd.Label("y"), {"id": wd.Categorical(), "x": wd.Numeric()}, wide=wd.Wide(("id",)), deep=wd.Deep(("x",), hidden=(16,)))
+    train = table(rng.integers(1, 6, IDS), 1)
+    assert train.id.value_counts().max() == 5
+    found = {}
+    for arm, each in (("wide", schema.only("wide")), ("joint", schema)):
+        encoder = Encoder.fit(each, train)
+        found[arm] = each, encoder, encoder.rows(train), encoder.rows(table(2, 2))
+    return found
+
+
+def run(rare_ids, arm, batch, seed):
+    schema, encoder, rows, test = rare_ids[arm]
+    wide = wd.Optimizer("ftrl", rate=0.05, accumulator=0.1, l1=0.3)
+    model = WideDeep(replace(schema, training=wd.Training(wide=wide)), encoder, seed=seed)
+    training.fit(model, rows, epochs=20, batch=batch, seed=seed)
+    auc = metrics.auc(test.labels, training.predict(model, test)[:, 0])
+    return auc, np.count_nonzero(model.state()["wide/wide/table"])
+
+
+def alike(rare_ids, arm, seeds):
+    """Do batches of 64 and of 4,096 give the same AUC and the same number of non-zero weights, on average over seeds?"""
+    (auc_64, nonzero_64), (auc_4096, nonzero_4096) = (
+        np.mean([run(rare_ids, arm, batch, seed) for seed in seeds], axis=0) for batch in (64, 4096))
+    return abs(auc_64 - auc_4096) <= 0.005 and abs(nonzero_64 - nonzero_4096) <= 0.1 * nonzero_4096, (auc_64, auc_4096, nonzero_64, nonzero_4096)
+
+
+@pytest.mark.parametrize("arm", ["wide", "joint"])
+def test_rare_ids_are_learned_alike_at_batch_64_and_4096(rare_ids, arm):
+    same, seen = alike(rare_ids, arm, (0, 1, 2))
+    assert same and min(seen[:2]) > 0.8, seen
+
+
+def test_with_the_gradient_of_the_mean_loss_they_are_not(rare_ids, monkeypatch):
+    monkeypatch.delattr(FTRL, "of_summed_loss")
+    monkeypatch.delattr(AdaGrad, "of_summed_loss")
+    same, seen = alike(rare_ids, "wide", (0, 1, 2))
+    assert not same, seen
+
+
+def test_the_record_tells_what_was_asked_and_what_came_out():
+    model = wd.fit(xor_schema(epochs=4), xor(500), valid=0.2, seed=3)
+    record = model.record
+    assert record["seed"] == 3 and record["split"]["how"] == "random"
+    assert sum(record["split"]["rows"].values()) == 500
+    assert len(record["history"]) == 4 and record["stopped"] == "epochs"
+    best = record["history"][record["best_epoch"] - 1]
+    assert record["metrics"]["auc"] == pytest.approx(best["valid_auc"], abs=1e-9) == max(e["valid_auc"] for e in record["history"])
+
+
+def test_evaluate_and_predict_agree_and_carry_group_and_weight():
+    table = xor(400).assign(w=np.linspace(0.5, 2, 400), g=np.arange(400) % 7)
+    schema = replace(xor_schema(epochs=2), weight="w", group="g")
+    with pytest.warns(wd.WidedeepWarning, match="7 groups of 'g' stand on both sides"):
+        model = wd.fit(schema, table, valid=0.2)
+    figures, scores = wd.evaluate(model, table), wd.predict(model, table).to_pandas()
+    assert list(scores) == ["row", "label", "weight", "group", "logit", "probability"]
+    assert figures["auc"] == pytest.approx(metrics.auc(scores.label, scores.logit, scores.weight))
+    assert figures["group_auc"] == pytest.approx(metrics.group_auc(scores.label, scores.logit, scores.group, scores.weight))
+    assert figures["logloss"] == pytest.approx(metrics.logloss(scores.label, scores.probability, scores.weight))
+    without = wd.predict(model, table.drop(columns=["y", "w", "g"]))
+    assert without.column_names == ["row", "logit", "probability"]
+
+
+def test_regression_is_reported_in_the_label_s_units():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.integers(0, 5, 1000), "x": rng.normal(size=1000)})
+    table["price"] = 1e6 + 5e4 * table.a + 1e4 * table.x
+    schema = wd.Schema(wd.Label("price", kind="regression"), {"a": wd.Categorical(), "x": wd.Numeric()}, wide=wd.Wide(("a", "x")),
+                       deep=wd.Deep(("a", "x"), hidden=(16,), width=4),
+                       training=wd.Training(epochs=30, wide=wd.Optimizer("ftrl", rate=0.5)))
+    model = wd.fit(schema, table, valid=0.2)
+    figures = wd.evaluate(model, table)
+    assert set(figures) == {"rmse", "mae", "r2", "rows", "unseen"} and figures["r2"] > 0.98
+    assert wd.predict(model, table)["prediction"].to_numpy().mean() == pytest.approx(table.price.mean(), rel=0.01)
+
+
+def test_other_rows_of_the_source_do_not_reach_the_encoder():
+    table = xor(400)
+    model = wd.fit(xor_schema(epochs=1), table, valid=0.25, seed=1)
+    poisoned = table.copy()
+    rows = wd.predict(model, table).to_pandas()
+    from widedeep.splits import split
+    from widedeep.tables import Table
+    valid = split(Table.of(table), xor_schema(), 0.25, 1).valid.read(["a", "x"]).to_pandas()
+    hidden = poisoned.x.isin(valid.x)
+    assert hidden.sum() == len(valid) > 50 and len(rows) == 400
+    poisoned.loc[hidden, "a"], poisoned.loc[hidden, "x"] = "poison", 1e9
+    again = wd.fit(xor_schema(epochs=1), poisoned, valid=0.25, seed=1)
+    assert again.encoder.fingerprint == model.encoder.fingerprint

@@ -1,0 +1,207 @@
+"""The command line: `widedeep init | train | evaluate | predict`. No logic of its own; one function per command.
+
+Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
+2 bad usage or bad input, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from widedeep import __version__
+from widedeep.errors import WidedeepError, WidedeepWarning
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning(warnings.showwarning)
+        warnings.simplefilter("always", WidedeepWarning)
+        try:
+            return arguments.command(arguments) or 0
+        except WidedeepError as error:
+            print(f"widedeep {arguments.name}: error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print(f"widedeep {arguments.name}: stopped; nothing was written.", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+
+
+def _show_warning(default: Callable) -> Callable:
+    def show(message, category, *place, **more):
+        if issubclass(category, WidedeepWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            default(message, category, *place, **more)
+    return show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
+    parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
+    commands = parser.add_subparsers(dest="name", metavar="command", required=True)
+    for add in (_add_init, _add_train, _add_evaluate, _add_predict):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable, summary: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(command=run)
+    return command
+
+
+_TABLE_HELP = "CSV or Parquet file, folder of Parquet files, or quoted glob"
+
+
+def _add_init(commands: Any) -> None:
+    command = _command(commands, "init", _init, "Infer a schema from a table and print it as commented TOML.")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--label", required=True, help="the column to predict")
+    command.add_argument("--positive", help="the label's value that counts as the action (text; converted to the column's type)")
+    for role in ("weight", "group", "time"):
+        command.add_argument(f"--{role}", help=f"the column that holds each row's {role}")
+
+
+def _add_train(commands: Any) -> None:
+    command = _command(commands, "train", _train, "Train a model and save it.")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--schema", required=True, help="the schema's TOML file")
+    command.add_argument("--out", required=True, help="the model directory to write")
+    command.add_argument("--valid", default="0.1", help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
+    command.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
+    command.add_argument("--threads", type=int, help="processor threads; 1 repeats a training bit for bit")
+    command.add_argument("--tensorboard", metavar="DIR", help="write figures per epoch for TensorBoard")
+    command.add_argument("--force", action="store_true", help="replace the model that --out holds")
+    command.add_argument("--json", action="store_true", help="print the run's record as one JSON object")
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = _command(commands, "evaluate", _evaluate, "Score a table with labels and print the figures.")
+    command.add_argument("model", help="a model directory")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_predict(commands: Any) -> None:
+    command = _command(commands, "predict", _predict, "Write a table's predictions to a Parquet file.")
+    command.add_argument("model", help="a model directory")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--out", required=True, help="the Parquet file to write")
+    command.add_argument("--force", action="store_true", help="replace --out if it exists")
+    command.add_argument("--json", action="store_true", help="print one JSON object: rows, mean probability, unseen values")
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from widedeep.inference import infer
+
+    inferred = infer(arguments.table, arguments.label, arguments.positive, weight=arguments.weight, group=arguments.group, time=arguments.time)
+    print(inferred.schema.to_toml(inferred.comments), end="")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from widedeep.directory import check_target
+    from widedeep.schema import Schema
+
+    schema = Schema.read(arguments.schema)
+    check_target(arguments.out, force=arguments.force)
+    _say("starting TensorFlow …")
+    from widedeep.artifact import save
+    from widedeep.run import fit, use_threads
+
+    if arguments.threads:
+        use_threads(arguments.threads)
+    model = fit(schema, arguments.table, valid=_valid(arguments.valid), seed=arguments.seed, tensorboard=arguments.tensorboard)
+    save(model, arguments.out, force=arguments.force)
+    record, interrupted = model.record, model.record["stopped"] == "interrupt"
+    if arguments.json:
+        print(json.dumps(record))
+    else:
+        _print_record(record, arguments.out)
+    return 130 if interrupted else 0
+
+
+def _valid(text: str) -> float | str | None:
+    """The --valid argument: a share, no validation, or a path."""
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from widedeep.artifact import load
+    from widedeep.run import evaluate
+
+    figures = evaluate(load(arguments.model), arguments.table)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    _print_figures({name: value for name, value in figures.items() if name != "unseen"})
+    _print_unseen(figures["unseen"])
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from widedeep.run import check_output
+
+    check_output(arguments.out, arguments.force)
+    from widedeep.artifact import load
+    from widedeep.run import unseen, write_predictions
+
+    model = load(arguments.model)
+    tally = write_predictions(model, arguments.table, arguments.out, force=arguments.force)
+    shares = unseen(model, tally)
+    if arguments.json:
+        print(json.dumps({"rows": tally.rows, "out": arguments.out, "unseen": shares}))
+        return
+    print(f"{tally.rows} predictions written to {arguments.out}")
+    _print_unseen(shares)
+
+
+def _say(text: str) -> None:
+    """A word for a person at a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+def _print_record(record: dict[str, Any], out: str) -> None:
+    epochs = len(record["history"])
+    print(f"{epochs} epochs, the best is {record['best_epoch']}; stopped by {record['stopped']}; "
+          f"{record['examples_per_s']:,.0f} examples/s; {record['seconds']:.1f} s in all")
+    if record["metrics"]:
+        print("validation:")
+        _print_figures(record["metrics"])
+    print(f"saved to {out}")
+
+
+def _print_figures(figures: dict[str, float | None]) -> None:
+    for name, value in figures.items():
+        shown = "undefined (one class)" if value is None else f"{value:,}" if name == "rows" else f"{value:.5f}"
+        print(f"  {name:<20} {shown}")
+
+
+def _print_unseen(shares: dict[str, dict[str, float]]) -> None:
+    """A line per column that has unseen values, here or in training."""
+    for name, share in shares.items():
+        if share["here"] or share["in_training"]:
+            print(f"  unseen {name}: {share['here']:.2%} of values (in training {share['in_training']:.2%})", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,341 @@
+"""Columns fitted on training rows: the same mapping twice, over Arrow batches (NumPy) and over tensors (for serving).
+
+Each kind has its two faces side by side; a property test holds them, and a pure-Python oracle, to identical ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from widedeep._keras import tf
+from widedeep.columns import EMPTY, MISSING, RESERVED, UNSEEN, Bucketized, Categorical, Crossed, Hashed, Numeric
+from widedeep.errors import DataError
+from widedeep.hashing import buckets, fingerprints
+from widedeep.rows import Bag
+from widedeep.sketches import ExactMoments, QuantileSketch, ValueCounts
+from widedeep.values import Values, kind_of
+
+KNOTS = 1000
+"""Points of the quantile map; between them it is linear."""
+
+
+def _all_missing(name: str) -> DataError:
+    return DataError(f"Column {name!r}: every training row is missing. A column needs values to learn from: "
+                     f"take it out of the schema, or correct the table.")
+
+
+@dataclass(frozen=True)
+class NumericFit:
+    """A scaled number, and a missing flag where training rows had missing values.
+
+    x → clip infinities to [minimum, maximum] → log if asked → (x − shift) / divisor, or the quantile map through `knots`;
+    a missing value becomes `fill`, the mean of the scaled training values.
+    """
+
+    scale: str
+    shift: float
+    divisor: float
+    minimum: float
+    maximum: float
+    fill: float
+    flag: bool
+    knots: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    @property
+    def width(self) -> int:
+        return 2 if self.flag else 1
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """float64 (n,), NaN where missing → float32 (n, width)."""
+        missing = np.isnan(x)
+        x = np.where(np.isinf(x), np.where(x > 0, self.maximum, self.minimum), x)
+        if self.scale == "quantile":
+            x = np.interp(x, *(np.asarray(k) for k in self.knots))
+        if self.scale == "log":
+            x = np.sign(x) * np.log1p(np.abs(x))
+        value = np.where(missing, self.fill, (x - self.shift) / self.divisor)
+        return np.stack([value, missing] if self.flag else [value], axis=1).astype(np.float32)
+
+    def tensor(self, x: tf.Tensor) -> tf.Tensor:
+        """The same over a float64 tensor."""
+        missing = tf.math.is_nan(x)
+        x = tf.where(tf.math.is_inf(x), tf.where(x > 0, tf.constant(self.maximum, tf.float64), self.minimum), x)
+        if self.scale == "quantile":
+            x = _interpolate(x, *self.knots)
+        if self.scale == "log":
+            x = tf.sign(x) * tf.math.log1p(tf.abs(x))
+        value = tf.where(missing, tf.constant(self.fill, tf.float64), (x - self.shift) / self.divisor)
+        return tf.cast(tf.stack([value, tf.cast(missing, tf.float64)] if self.flag else [value], axis=1), tf.float32)
+
+
+def _interpolate(x: tf.Tensor, values: tuple[float, ...], shares: tuple[float, ...]) -> tf.Tensor:
+    knots, heights = tf.constant(values, tf.float64), tf.constant(shares, tf.float64)
+    if len(values) == 1:
+        return tf.fill(tf.shape(x), heights[0])
+    x = tf.clip_by_value(x, knots[0], knots[-1])
+    right = tf.clip_by_value(tf.searchsorted(knots, x, side="right"), 1, len(values) - 1)
+    low, high = tf.gather(knots, right - 1), tf.gather(knots, right)
+    slope = (tf.gather(heights, right) - tf.gather(heights, right - 1)) / (high - low)
+    return slope * (x - low) + tf.gather(heights, right - 1)
+
+
+@dataclass(frozen=True)
+class BucketFit:
+    """A number's bucket: how many boundaries are ≤ it."""
+
+    boundaries: tuple[float, ...]
+
+    @property
+    def ids(self) -> int:
+        return RESERVED + len(self.boundaries) + 1
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """float64 (n,), NaN where missing → ids int64 (n,)."""
+        found = np.searchsorted(np.asarray(self.boundaries, np.float64), x, side="right") + RESERVED
+        return np.where(np.isnan(x), MISSING, found)
+
+    def tensor(self, x: tf.Tensor) -> tf.Tensor:
+        """The same over a float64 tensor."""
+        found = tf.searchsorted(tf.constant(self.boundaries, tf.float64), x, side="right", out_type=tf.int64)
+        return tf.where(tf.math.is_nan(x), tf.constant(MISSING, tf.int64), found + RESERVED)
+
+
+@dataclass(frozen=True)
+class VocabularyFit:
+    """A value's place in the vocabulary."""
+
+    kind: str
+    vocabulary: pa.Array
+    multivalued: bool
+
+    @property
+    def ids(self) -> int:
+        return RESERVED + len(self.vocabulary)
+
+    def distinct_ids(self, distinct: pa.Array) -> np.ndarray:
+        """Canonical values (n,) → ids int64 (n,)."""
+        found = pc.index_in(distinct, value_set=self.vocabulary)
+        return np.asarray(pc.fill_null(pc.add(found.cast(pa.int64()), RESERVED), UNSEEN))
+
+    def tensor_ids(self, values: tf.Tensor) -> tf.Tensor:
+        """The same over a flat tensor of strings, int64 or float64."""
+        if self.kind == "float":
+            return self._search(values)
+        keys = self.vocabulary.to_pylist() if self.kind == "int" else self.vocabulary.cast(pa.large_binary()).to_pylist()
+        key_type = tf.int64 if self.kind == "int" else tf.string
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
+            tf.constant(keys, key_type, shape=(len(keys),)), tf.range(len(keys), dtype=tf.int64) + RESERVED), UNSEEN)
+        return table.lookup(values)
+
+    def _search(self, values: tf.Tensor) -> tf.Tensor:
+        vocabulary = np.asarray(self.vocabulary)
+        order = np.argsort(vocabulary)
+        ascending = tf.constant(vocabulary[order], tf.float64)
+        at = tf.minimum(tf.searchsorted(ascending, values), len(order) - 1)
+        ids = tf.gather(tf.constant(order + RESERVED, tf.int64), at)
+        return tf.where(tf.gather(ascending, at) == values, ids, tf.constant(UNSEEN, tf.int64))
+
+
+@dataclass(frozen=True)
+class HashFit:
+    """A value's hash bucket."""
+
+    kind: str
+    bins: int
+    multivalued: bool
+
+    @property
+    def ids(self) -> int:
+        return RESERVED + self.bins
+
+    def distinct_ids(self, distinct: pa.Array) -> np.ndarray:
+        """Canonical values (n,) → ids int64 (n,)."""
+        return buckets(distinct, self.bins) + RESERVED
+
+    def tensor_ids(self, values: tf.Tensor) -> tf.Tensor:
+        """The same over a flat tensor of strings, int64 or float64."""
+        return tf.strings.to_hash_bucket_fast(as_text(values), self.bins) + RESERVED
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """A combination's hash bucket; `multivalued` when any part is."""
+
+    bins: int
+    multivalued: bool
+
+    @property
+    def ids(self) -> int:
+        return RESERVED + self.bins
+
+
+Fitted = NumericFit | BucketFit | VocabularyFit | HashFit | CrossFit
+
+
+def as_text(values: tf.Tensor) -> tf.Tensor:
+    """Strings as they are, numbers through `tf.strings.as_string`."""
+    return values if values.dtype == tf.string else tf.strings.as_string(values)
+
+
+def ids_of(fit: VocabularyFit | HashFit, values: Values) -> np.ndarray | Bag:
+    """Ids of canonical values: int64 (n,), or a bag in which a missing and an empty list have one id of their own."""
+    table = np.append(fit.distinct_ids(values.distinct), MISSING)
+    ids = table[values.codes]
+    if values.splits is None:
+        return ids
+    return _fill_empty(ids, values.splits, np.where(values.null, MISSING, EMPTY))
+
+
+def element_weights(values: Values) -> Bag | None:
+    """The weights of a bag's ids; 1 for the id that stands for a missing or empty list."""
+    if values.weights is None:
+        return None
+    return _fill_empty(values.weights, values.splits, np.ones(len(values), np.float32))
+
+
+def _fill_empty(flat: np.ndarray, splits: np.ndarray, stand_in: np.ndarray) -> Bag:
+    """A bag in which every row without elements holds its stand-in."""
+    lengths = np.diff(splits)
+    empty = lengths == 0
+    filled = np.concatenate([[0], np.cumsum(np.where(empty, 1, lengths))])
+    result = np.empty(filled[-1], flat.dtype)
+    is_stand_in = np.zeros(filled[-1], bool)
+    is_stand_in[filled[:-1][empty]] = True
+    result[is_stand_in] = stand_in[empty]
+    result[~is_stand_in] = flat
+    return Bag(result, filled)
+
+
+def fingerprints_of(values: Values) -> np.ndarray | Bag:
+    """What values contribute to a cross: uint64 (n,), or a bag of them; entries of missing rows are not to be used."""
+    table = np.append(fingerprints(values.distinct), np.uint64(0))
+    flat = table[values.codes]
+    return flat if values.splits is None else Bag(flat, values.splits)
+
+
+class NumericAccumulator:
+    """What one pass must know to fit a `Numeric`."""
+
+    def __init__(self, column: Numeric, name: str):
+        self.column, self.name, self.missing = column, name, 0
+        self.minimum, self.maximum = np.inf, -np.inf
+        self.moments, self.sketch = ExactMoments(), QuantileSketch()
+
+    def add(self, x: np.ndarray) -> None:
+        self.missing += int(np.isnan(x).sum())
+        finite = x[np.isfinite(x)]
+        self.minimum = float(np.min(finite, initial=self.minimum))
+        self.maximum = float(np.max(finite, initial=self.maximum))
+        self.moments.add(np.sign(finite) * np.log1p(np.abs(finite)) if self.column.scale == "log" else finite)
+        if self.column.scale == "quantile":
+            self.sketch.add(finite)
+
+    def fit(self) -> NumericFit:
+        moments, scale = self.moments, self.column.scale
+        if not moments.count:
+            raise _all_missing(self.name)
+        low, high, flag = self.minimum, self.maximum, self.missing > 0
+        if scale == "quantile":
+            values, shares = self.sketch.knots(KNOTS)
+            return NumericFit(scale, 0.0, 1.0, low, high, 0.5, flag, (tuple(values.tolist()), tuple(shares.tolist())))
+        if scale == "none":
+            return NumericFit(scale, 0.0, 1.0, low, high, moments.mean, flag)
+        return NumericFit(scale, moments.mean, moments.deviation or 1.0, low, high, 0.0, flag)
+
+
+class BucketAccumulator:
+    """What one pass must know to fit a `Bucketized`."""
+
+    def __init__(self, column: Bucketized, name: str):
+        self.column, self.name, self.count, self.sketch = column, name, 0, QuantileSketch()
+
+    def add(self, x: np.ndarray) -> None:
+        self.count += int((~np.isnan(x)).sum())
+        if self.column.quantiles:
+            self.sketch.add(x[np.isfinite(x)])
+
+    def fit(self) -> BucketFit:
+        if not self.count:
+            raise _all_missing(self.name)
+        if self.column.quantiles:
+            return BucketFit(tuple(self.sketch.boundaries(self.column.quantiles).tolist()))
+        return BucketFit(self.column.boundaries)
+
+
+class IdAccumulator:
+    """What one pass must know to fit a `Categorical` or a `Hashed`."""
+
+    def __init__(self, column: Categorical | Hashed, name: str, kind: str, multivalued: bool):
+        self.column, self.name, self.kind, self.multivalued, self.count = column, name, kind, multivalued, 0
+        self.counts = ValueCounts(name=name)
+        self.learned = isinstance(column, Categorical) and not column.vocabulary and not column.pretrained
+
+    def add(self, values: Values) -> None:
+        self.count += int((values.codes >= 0).sum())
+        if self.learned:
+            self.counts.add(values.present())
+
+    def fit(self) -> VocabularyFit | HashFit:
+        if not self.count:
+            raise _all_missing(self.name)
+        if isinstance(self.column, Hashed):
+            return HashFit(self.kind, self.column.bins, self.multivalued)
+        return VocabularyFit(self.kind, self._vocabulary(), self.multivalued)
+
+    def _vocabulary(self) -> pa.Array:
+        column = self.column
+        if column.pretrained:
+            return canonical_vocabulary(read_pretrained(column.pretrained, self.name)[0], self.kind)
+        if column.vocabulary:
+            return canonical_vocabulary(pa.array(column.vocabulary), self.kind)
+        vocabulary, _ = self.counts.ranked(column.min_count, column.max_size)
+        if not len(vocabulary):
+            raise DataError(f"Column {self.name!r}: no value occurs {column.min_count} times, so the vocabulary is empty. "
+                            f"Lower min_count.")
+        return vocabulary
+
+
+def canonical_vocabulary(values: pa.Array, kind: str) -> pa.Array:
+    """A given vocabulary in the canonical type of its column."""
+    types = {"string": pa.large_string(), "bool": pa.large_string(), "int": pa.int64(), "float": pa.float64()}
+    return values.cast(types[kind])
+
+
+def read_pretrained(path: str, name: str) -> tuple[pa.Array, np.ndarray]:
+    """The values and vectors float32 (n, width) of a Parquet file of pretrained embeddings.
+
+    Raises: DataError for a file that lacks the columns `value` and `vector`, repeats a value, or has ragged vectors.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["value", "vector"]).combine_chunks()
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise DataError(f"Column {name!r}: the pretrained file {path!r} must be Parquet with columns value and vector. {error}") from error
+    if table.column_names != ["value", "vector"] or not len(table):
+        raise DataError(f"Column {name!r}: the pretrained file {path!r} must have rows and the columns value and vector. "
+                        f"Got {table.column_names}, {len(table)} rows.")
+    values = table["value"].combine_chunks()
+    widths = set(pc.list_value_length(table["vector"]).to_pylist())
+    if len(widths) != 1 or None in widths or values.null_count or pc.count_distinct(values).as_py() < len(values):
+        raise DataError(f"Column {name!r}: the pretrained file {path!r} must have each value once, with vectors of one length. "
+                        f"Got {len(values)} values, {pc.count_distinct(values).as_py()} distinct, {values.null_count} null; "
+                        f"lengths {sorted(map(str, widths))[:5]}.")
+    flat = np.asarray(table["vector"].combine_chunks().flatten(), np.float32)
+    return values, flat.reshape(len(values), widths.pop())
+
+
+def accumulator(column, name: str, kind: pa.DataType):
+    """The accumulator that fits a column whose table type is `kind`; crosses have none."""
+    from widedeep.values import is_list
+
+    if isinstance(column, Numeric):
+        return NumericAccumulator(column, name)
+    if isinstance(column, Bucketized):
+        return BucketAccumulator(column, name)
+    assert not isinstance(column, Crossed)
+    return IdAccumulator(column, name, kind_of(column, kind, name), is_list(kind) or column.delimiter is not None)

@@ -1,0 +1,90 @@
+"""TensorFlow's hashes over NumPy arrays: distinct values are fingerprinted once, crosses are arithmetic on fingerprints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from widedeep._keras import tf
+from widedeep.rows import Bag
+
+CROSS_KEY = 0xDECAFCAFFE
+"""The default key of `tf.sparse.cross_hashed`."""
+
+_MULTIPLIER = np.uint64(0xC6A4A7935BD1E995)
+_LARGEST_MODULUS = 2**63 - 1
+
+
+def text_of(distinct: pa.Array) -> np.ndarray:
+    """Canonical values as the bytes that `tf.strings.as_string` gives, in an object array (n,)."""
+    if pa.types.is_floating(distinct.type):
+        return tf.strings.as_string(np.asarray(distinct)).numpy()
+    return np.array(distinct.cast(pa.large_binary() if pa.types.is_large_string(distinct.type) else pa.large_string())
+                    .cast(pa.large_binary()).to_pylist(), dtype=object)
+
+
+def buckets(distinct: pa.Array, bins: int) -> np.ndarray:
+    """`tf.strings.to_hash_bucket_fast(as_string(value), bins)` of canonical values: int64 (n,).
+
+    >>> buckets(pa.array(["a", "b"], pa.large_string()), 10)
+    array([9, 9])
+    """
+    return tf.strings.to_hash_bucket_fast(tf.constant(text_of(distinct), tf.string), bins).numpy()
+
+
+def fingerprints(distinct: pa.Array) -> np.ndarray:
+    """What a value contributes to a cross: uint64 (n,); Fingerprint64 of text, an integer itself.
+
+    TensorFlow gives Fingerprint64 only modulo something; modulo 2⁶³ − 1 and modulo 3 together determine it.
+    """
+    if pa.types.is_integer(distinct.type):
+        return np.asarray(distinct).astype(np.int64).view(np.uint64)
+    text = tf.constant(text_of(distinct), tf.string)
+    rest = tf.strings.to_hash_bucket_fast(text, _LARGEST_MODULUS).numpy().astype(np.uint64)
+    thirds = tf.strings.to_hash_bucket_fast(text, 3).numpy().astype(np.uint64)
+    times = (thirds + np.uint64(3) - rest % np.uint64(3)) % np.uint64(3)
+    return rest + times * np.uint64(_LARGEST_MODULUS)
+
+
+def chain(key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """FingerprintCat64, element by element: uint64 (n,), uint64 (n,) → uint64 (n,).
+
+    Source: TensorFlow, `core/platform/fingerprint.h`.
+    """
+    mixed = key ^ _MULTIPLIER
+    mixed ^= _shift_mix(value * _MULTIPLIER) * _MULTIPLIER
+    mixed *= _MULTIPLIER
+    mixed = _shift_mix(mixed) * _MULTIPLIER
+    return _shift_mix(mixed)
+
+
+def _shift_mix(value: np.ndarray) -> np.ndarray:
+    return value ^ (value >> np.uint64(47))
+
+
+def cross(parts: list[np.ndarray | Bag]) -> np.ndarray | Bag:
+    """The fingerprints of every combination of the parts, the last one varying fastest.
+
+    Parts are uint64 (rows,) or bags of uint64; any bag among them makes the result a bag.
+    """
+    rows = len(parts[0])
+    result: np.ndarray | Bag = np.full(rows, CROSS_KEY, np.uint64)
+    for part in parts:
+        result = _combine(result, part)
+    return result
+
+
+def _combine(left: np.ndarray | Bag, right: np.ndarray | Bag) -> np.ndarray | Bag:
+    if isinstance(right, np.ndarray):
+        if isinstance(left, np.ndarray):
+            return chain(left, right)
+        return Bag(chain(left.flat, right[left.row_of]), left.splits)
+    if isinstance(left, np.ndarray):
+        return Bag(chain(left[right.row_of], right.flat), right.splits)
+    counts = np.diff(right.splits)
+    row = left.row_of
+    each = counts[row]
+    start = np.concatenate([[0], np.cumsum(each)])
+    inside = np.arange(start[-1]) - np.repeat(start[:-1], each)
+    flat = chain(np.repeat(left.flat, each), right.flat[np.repeat(right.splits[row], each) + inside])
+    return Bag(flat, np.concatenate([[0], np.cumsum(np.diff(left.splits) * counts)]))

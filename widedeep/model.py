@@ -1,0 +1,215 @@
+"""The joint model: the towers' logits are summed, one loss, one optimizer per tower; and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from widedeep import optimizers
+from widedeep._keras import tf, tf_keras, tfrs
+from widedeep.columns import RESERVED
+from widedeep.encoder import Encoder
+from widedeep.errors import ArtifactError
+from widedeep.fitted import read_pretrained
+from widedeep.rows import Bag, Rows
+from widedeep.schema import Schema
+from widedeep.towers import DeepTower, EmbeddingTable, WideTower
+from widedeep.tracing import named_weights, trace
+from widedeep.training import tensors
+
+
+class WideDeep(tfrs.models.Model):
+    """A schema's towers over an encoder's features, as a tensorflow-recommenders model with a `Ranking` task.
+
+    Shape: features (see `Encoder.encode`) → logits (batch, 1); for regression, scaled labels. It is compiled with the
+    optimizers that the schema names; `fit`, `evaluate` and `predict` of `widedeep` run it on tables, Keras's own on
+    (features, labels, weights) batches. Source: Cheng et al. 2016, "Wide & deep learning for recommender systems".
+    """
+
+    def __init__(self, schema: Schema, encoder: Encoder, seed: int = 0, record: Mapping[str, Any] | None = None,
+                 pretrained: Mapping[str, np.ndarray] | None = None):
+        super().__init__(name="wide_deep")
+        self.schema, self.encoder, self.record = schema, encoder, dict(record or {})
+        self.towers = []
+        if schema.wide.columns:
+            self.towers.append(WideTower(encoder.layout("wide")))
+        if schema.deep.columns:
+            pretrained = _read_pretrained(schema) if pretrained is None else pretrained
+            self.towers.append(DeepTower(encoder.layout("deep"), schema.deep, seed, pretrained))
+        losses = tf_keras.losses
+        reduction = losses.Reduction.SUM
+        self.task = tfrs.tasks.Ranking(loss=losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
+                                       if schema.label.kind == "binary" else losses.MeanSquaredError(reduction=reduction))
+        self.touches = {table.name: np.zeros(table.layout.rows, np.uint32) for table in self.tables}
+        self(tensors(_blank(encoder)).features)
+        self.compile(optimizer=optimizers.TowerOptimizers(
+            self.towers, [optimizers.make(getattr(schema.training, tower.name)) for tower in self.towers]))
+
+    @property
+    def tables(self) -> list[EmbeddingTable]:
+        """The embedding tables of all towers."""
+        return [table for tower in self.towers for table in tower.tables]
+
+    def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Logits (batch, 1): the sum of the towers'."""
+        return tf.add_n([tower(features, training=training) for tower in self.towers])
+
+    def compute_loss(self, inputs: tuple, training: bool = False) -> tf.Tensor:
+        """The loss of a batch (features, labels, weights), *summed* over its rows."""
+        features, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(inputs)
+        logits = self(features, training=training)
+        return self.task(labels=labels[:, tf.newaxis], predictions=logits, sample_weight=weights, compute_metrics=False)
+
+    def train_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
+        """One update of all towers from one loss; returns the mean loss of the batch."""
+        _, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(inputs)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, training=True)
+        variables = self.trainable_variables
+        weight = tf.cast(tf.shape(labels)[0], tf.float32) if weights is None else tf.maximum(tf.reduce_sum(weights), 1e-12)
+        gradients = zip(tape.gradient(loss, variables), variables)
+        self.optimizer.apply_gradients(optimizers.as_expected(self.optimizer, gradients, weight))
+        return {"loss": loss / weight}
+
+    def observe(self, rows: Rows) -> None:
+        """Count how often training rows touch each table row, so that `settle` knows which were never touched."""
+        for table in self.tables:
+            layout = table.layout
+            for name in ([f"{layout.name}/ids"] if layout.singles else []) + [f"{layout.name}/{bag}" for bag in layout.bags]:
+                part = rows.features[name]
+                ids = part.flat if isinstance(part, Bag) else part.ravel()
+                self.touches[layout.name] += np.bincount(ids[ids >= 0], minlength=layout.rows).astype(np.uint32)
+
+    def settle(self) -> None:
+        """Give rows that no training row touched their column's count-weighted mean row, so that they do not score as noise.
+
+        In the wide tower such rows are 0 already: FTRL starts there. Rows of pretrained vectors keep them.
+        """
+        for tower in self.towers:
+            for table in tower.tables:
+                if tower.name == "deep" and table.layout.pretrained is None:
+                    _settle(table, self.touches[table.name])
+
+    def parameters(self) -> dict[str, dict[str, int]]:
+        """By tower: weights `allocated`, `touched` (dense ones, and table rows that training rows touched) and `nonzero`."""
+        return {tower.name: self._parameters(tower) for tower in self.towers}
+
+    def _parameters(self, tower: tf_keras.layers.Layer) -> dict[str, int]:
+        allocated = sum(int(np.prod(v.shape)) for v in tower.weights)
+        idle = sum(int((self.touches[table.name] == 0).sum()) * int(table.table.shape[1]) for table in tower.tables)
+        return {"allocated": allocated, "touched": allocated - idle, "nonzero": sum(int(np.count_nonzero(v.numpy())) for v in tower.weights)}
+
+    def trace(self, batch: Any, gradients: bool = False) -> dict[str, Any]:
+        """Everything between a batch and its probabilities, as NumPy by name: ids, embeddings, hidden layers, each tower's
+        logit (`wide`, `deep`), their sum (`logit`), `probability`; on request `gradient of …`.
+
+        `batch` is a table that `Table.of` takes (with labels if gradients are asked for), or encoded `Rows`.
+        """
+        rows = batch if isinstance(batch, Rows) else self.encoder.rows(batch, labelled=gradients)
+        data = tensors(rows)
+        forward = (lambda: self.compute_loss((data.features, data.labels, data.weights))) if gradients else (lambda: self(data.features))
+        found = {name: part if isinstance(part, np.ndarray) else _lists(part) for name, part in rows.features.items()}
+        found |= trace(self, forward, gradients)
+        logit = sum(found[tower.name] for tower in self.towers)
+        found["logit"] = logit
+        if self.schema.label.kind == "binary":
+            found["probability"] = 1 / (1 + np.exp(-logit.astype(np.float64)))
+        return found
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All weights by name, and per table how often training touched each row."""
+        weights = {name: variable.numpy() for name, variable in named_weights(self).items()}
+        return weights | {f"{name}/touches": touches for name, touches in self.touches.items()}
+
+    def optimizer_state(self) -> dict[str, np.ndarray]:
+        """The optimizers' accumulators and step counts by name."""
+        return {name: variable.numpy() for name, variable in self._optimizer_variables().items()}
+
+    def _optimizer_variables(self) -> dict[str, tf.Variable]:
+        trainable = {v.ref() for v in self.trainable_variables}
+        return optimizers.state_of(self.optimizer, {n: v for n, v in named_weights(self).items() if v.ref() in trainable})
+
+    @classmethod
+    def restore(cls, schema: Schema, encoder: Encoder, state: Mapping[str, np.ndarray], optimizer_state: Mapping[str, np.ndarray],
+                record: Mapping[str, Any]) -> WideDeep:
+        """The model whose `state` and `optimizer_state` these are. Raises: ArtifactError naming what does not fit."""
+        model = cls(schema, encoder, record=record, pretrained=_saved_pretrained(schema, state))
+        touches = {f"{name}/touches" for name in model.touches}
+        _assign(named_weights(model), {n: a for n, a in state.items() if n not in touches}, "weights")
+        for name, counts in model.touches.items():
+            saved = state.get(f"{name}/touches")
+            if saved is None or saved.shape != counts.shape:
+                raise ArtifactError(f"The saved weights lack a count for each row of table {name!r}. The model was changed after it was saved.")
+            model.touches[name] = saved.astype(np.uint32)
+        _assign(model._optimizer_variables(), optimizer_state, "optimizer state")
+        return model
+
+
+class Settle(tf_keras.callbacks.Callback):
+    """Settles a `WideDeep` before each evaluation: see `WideDeep.settle`."""
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self.model.settle()
+
+
+def _assign(variables: Mapping[str, tf.Variable], saved: Mapping[str, np.ndarray], what: str) -> None:
+    if differ := sorted(set(variables) ^ set(saved)):
+        raise ArtifactError(f"The saved {what} and the schema differ in: {differ[:6]}. The model was changed after it was saved.")
+    for name, variable in variables.items():
+        if tuple(saved[name].shape) != tuple(variable.shape):
+            raise ArtifactError(f"The saved {what} have {name!r} of shape {tuple(saved[name].shape)}; the schema needs {tuple(variable.shape)}.")
+        variable.assign(saved[name])
+
+
+def _settle(table: EmbeddingTable, touches: np.ndarray) -> None:
+    layout = table.layout
+    for name, start in layout.offsets.items():
+        counts = touches[start:start + layout.ids[name]]
+        untouched = np.flatnonzero(counts == 0)
+        if len(untouched) in (0, len(counts)):
+            continue
+        rows = table.table[start:start + len(counts)].numpy()
+        mean = (counts[:, np.newaxis] * rows.astype(np.float64)).sum(0) / counts.sum()
+        update = np.broadcast_to(mean.astype(np.float32), (len(untouched), rows.shape[1]))
+        table.table.scatter_update(tf.IndexedSlices(tf.constant(update), tf.constant(untouched + start)))
+
+
+def _read_pretrained(schema: Schema) -> dict[str, np.ndarray]:
+    """The initial rows of each pretrained column: its vectors, below their mean for missing, unseen and empty."""
+    found = {}
+    for name in schema.deep.columns:
+        if path := getattr(schema.columns[name], "pretrained", None):
+            _, vectors = read_pretrained(path, name)
+            mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
+            found[name] = np.concatenate([np.tile(mean, (RESERVED, 1)), vectors])
+    return found
+
+
+def _saved_pretrained(schema: Schema, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same out of saved weights: a saved model does not need the files it once read."""
+    names = [n for n in schema.deep.columns if getattr(schema.columns[n], "pretrained", None)]
+    if lost := [n for n in names if f"deep/deep.{n}/table" not in state]:
+        raise ArtifactError(f"The saved weights lack the pretrained vectors of {lost}. The model was changed after it was saved.")
+    return {n: state[f"deep/deep.{n}/table"] for n in names}
+
+
+def _blank(encoder: Encoder) -> Rows:
+    """No rows, with every feature's name and type: enough to build the variables."""
+    features: dict[str, np.ndarray | Bag] = {}
+    for tower in (encoder.layout("wide"), encoder.layout("deep")):
+        for table in tower.tables:
+            kind = np.int32 if table.rows < 2**31 else np.int64
+            empty = np.array([0])
+            if table.singles:
+                features[f"{table.name}/ids"] = np.zeros((0, len(table.singles)), kind)
+            features |= {f"{table.name}/{name}": Bag(np.zeros(0, kind), empty) for name in table.bags}
+            features |= {f"{table.name}/{name}/weights": Bag(np.zeros(0, np.float32), empty) for name in table.weighted}
+        if tower.values:
+            features[f"{tower.tower}/values"] = np.zeros((0, len(tower.value_names)), np.float32)
+    return Rows(features)
+
+
+def _lists(bag: Bag) -> list[list]:
+    return [part.tolist() for part in np.split(bag.flat, bag.splits[1:-1])]

@@ -1,0 +1,180 @@
+"""One run: from a table to a trained model, and from a model and a table to figures or predictions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from widedeep import training
+from widedeep._keras import tf, tf_keras
+from widedeep.encoder import Encoder, Tally, warn_of_training, warn_of_unseen
+from widedeep.errors import DataError, WidedeepError
+from widedeep.evaluation import metrics
+from widedeep.labels import LabelFit
+from widedeep.model import Settle, WideDeep
+from widedeep.rows import Rows
+from widedeep.schema import Schema
+from widedeep.splits import Split, given_split, split
+from widedeep.tables import Table
+
+
+def fit(schema: Schema, train: Any, *, valid: Any = 0.1, seed: int = 0, callbacks: Sequence[tf_keras.callbacks.Callback] = (),
+        progress: bool | None = None, tensorboard: str | None = None) -> WideDeep:
+    """Train the schema's model on a table: split, fit the encoder on training rows, train, keep the best epoch.
+
+    `train` is a DataFrame, an Arrow table, or the path of CSV or Parquet; `valid` a share of its rows (drawn as
+    `[training] split` says), a second table, or None (no validation: every epoch is run and the last one kept). The model's
+    `record` tells the split, the history, the validation figures and the parameters. Ctrl-C keeps the best epoch so far.
+
+    Raises: SchemaError and DataError before training starts; TrainingError if the loss is not finite.
+
+    >>> import pandas as pd, widedeep as wd
+    >>> table = pd.DataFrame({"city": ["Rome", "Oslo"] * 50, "bought": [1, 0] * 50})
+    >>> schema = wd.Schema(wd.Label("bought"), {"city": wd.Categorical()}, wide=wd.Wide(("city",)))
+    >>> model = wd.fit(schema, table, valid=0.2, seed=1)
+    >>> wd.evaluate(model, table)["auc"]
+    1.0
+    """
+    started = time.perf_counter()
+    tf.random.set_seed(seed)
+    parts = _split(schema, Table.of(train, schema), valid, seed)
+    encoder = Encoder.fit(schema, parts.train)
+    tally = Tally(collisions={})
+    rows = encoder.rows(parts.train, tally)
+    warn_of_training(encoder, tally)
+    held_out = None if parts.valid is None else encoder.rows(parts.valid)
+    model = WideDeep(schema, encoder, seed=seed)
+    model.observe(rows)
+    history = _train(model, rows, held_out, seed, callbacks, progress, tensorboard)
+    model.record = _record(model, history, held_out) | {
+        "seed": seed, "split": parts.record, "unseen": tally.unseen_shares(), "seconds": time.perf_counter() - started}
+    return model
+
+
+def _split(schema: Schema, table: Table, valid: Any, seed: int) -> Split:
+    table.require([*schema.features, *schema.roles])
+    if valid is None:
+        return Split(table, None, {"how": "none"})
+    if isinstance(valid, float):
+        return split(table, schema, valid, seed)
+    given = Table.of(valid, schema)
+    given.require([*schema.features, *schema.roles])
+    return given_split(table, given, schema)
+
+
+def _train(model: WideDeep, rows: Rows, valid: Rows | None, seed: int, callbacks: Sequence[tf_keras.callbacks.Callback],
+           progress: bool | None, tensorboard: str | None) -> training.History:
+    settings, label = model.schema.training, model.encoder.label
+    names = {f"{tower.name}/values": tower.layout.value_names for tower in model.towers}
+    history = training.fit(
+        model, rows, valid=valid, score=lambda outputs, held: _figures(label, outputs, held), metric=settings.metric, batch=settings.batch,
+        epochs=settings.epochs, patience=settings.patience, seed=seed, callbacks=[Settle(), *callbacks], progress=progress,
+        tensorboard=tensorboard, names=names)
+    model.settle()
+    return history
+
+
+def _figures(label: LabelFit, outputs: np.ndarray, rows: Rows) -> dict[str, float]:
+    return metrics.report(label.kind, label.decode(rows.labels), label.decode(outputs[:, 0]), rows.weights)
+
+
+def _record(model: WideDeep, history: training.History, valid: Rows | None) -> dict[str, Any]:
+    """What came out: plain values for the manifest."""
+    figures = None if valid is None else _figures(model.encoder.label, training.predict(model, valid), valid)
+    return {"metrics": figures, "history": history.epochs, "best_epoch": history.best, "steps": history.steps, "stopped": history.stopped,
+            "examples_per_s": history.examples_per_s, "parameters": model.parameters()}
+
+
+def evaluate(model: WideDeep, source: Any) -> dict[str, Any]:
+    """The model's figures on a table with labels: auc, logloss, … (see `evaluation.metrics.report`), and shares of unseen values.
+
+    Raises: DataError for missing columns, impossible labels and an empty table.
+    """
+    tally = Tally()
+    label, schema = model.encoder.label, model.schema
+    pieces = [(training.predict(model, rows)[:, 0], rows, batch) for rows, batch in
+              model.encoder.stream(Table.of(source, schema), tally, also=(schema.group,) if schema.group else ())]
+    outputs = np.concatenate([piece[0] for piece in pieces])
+    labels = np.concatenate([piece[1].labels for piece in pieces])
+    weights = np.concatenate([piece[1].weights for piece in pieces]) if schema.weight else None
+    groups = pa.chunked_array([piece[2].column(schema.group) for piece in pieces]).to_numpy() if schema.group else None
+    warn_of_unseen(tally, model.record.get("unseen", {}))
+    return metrics.report(label.kind, label.decode(labels), label.decode(outputs), weights, groups) | {"unseen": unseen(model, tally)}
+
+
+def unseen(model: WideDeep, tally: Tally) -> dict[str, dict[str, float]]:
+    """By column: the share of unseen values `here`, beside that `in_training`."""
+    trained = model.record.get("unseen", {})
+    return {name: {"here": share, "in_training": trained.get(name, 0.0)} for name, share in sorted(tally.unseen_shares().items())}
+
+
+def predict(model: WideDeep, source: Any, tally: Tally | None = None) -> pa.Table:
+    """Predictions as an Arrow table: row, label, weight, group (those that the table has), logit and probability.
+
+    Regression has `prediction` instead of the last two. Unseen values are no error; a missing feature column is one.
+    """
+    return pa.concat_tables(predictions(model, Table.of(source, model.schema), tally))
+
+
+def predictions(model: WideDeep, table: Table, tally: Tally | None = None) -> Iterator[pa.Table]:
+    """The same, batch by batch, for tables of any size."""
+    tally = Tally() if tally is None else tally
+    schema, label, row = model.schema, model.encoder.label, 0
+    also = tuple(c for c in (schema.label.column, schema.weight, schema.group) if c in table.columns)
+    for rows, batch in model.encoder.stream(table, tally, labelled=False, also=also):
+        outputs = label.decode(training.predict(model, rows)[:, 0])
+        found: dict[str, Any] = {"row": np.arange(row, row + len(batch))}
+        if schema.label.column in also:
+            found["label"] = label.known(batch.column(schema.label.column), row)
+        found |= {role: batch.column(name) for role, name in (("weight", schema.weight), ("group", schema.group)) if name in also}
+        found |= {"prediction": outputs} if label.kind == "regression" else {"logit": outputs, "probability": metrics.sigmoid(outputs)}
+        row += len(batch)
+        yield pa.table(found)
+    warn_of_unseen(tally, model.record.get("unseen", {}))
+
+
+def write_predictions(model: WideDeep, source: Any, path: str | os.PathLike, *, force: bool = False) -> Tally:
+    """Predictions of a table of any size into one Parquet file, which appears only when it is complete.
+
+    Raises: DataError if the file exists and `force` is not set; WidedeepError (exit code 1) if it cannot be written.
+    """
+    check_output(path, force)
+    target, tally = Path(path), Tally()
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writer = None
+        for part in predictions(model, Table.of(source, model.schema), tally):
+            writer = writer or pq.ParquetWriter(unfinished, part.schema)
+            writer.write_table(part)
+        writer.close()
+        os.replace(unfinished, target)
+    except OSError as error:
+        failure = WidedeepError(f"Predictions cannot be written to {str(target)!r}: {error.strerror or error}. Free space or choose another --out.")
+        failure.exit_code = 1
+        raise failure from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return tally
+
+
+def use_threads(count: int) -> None:
+    """Let TensorFlow use this many threads; must come before its first operation. One thread repeats results bit for bit."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)
+    except RuntimeError as error:
+        raise WidedeepError("TensorFlow has already started in this process, so its number of threads is fixed. Set it first.") from error
+
+
+def check_output(path: str | os.PathLike, force: bool) -> None:
+    """Refuse to write over a file that exists, unless forced."""
+    if Path(path).exists() and not force:
+        raise DataError(f"The output {os.fspath(path)!r} exists. Choose another path, or use --force to replace it.")

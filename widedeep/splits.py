@@ -1,0 +1,174 @@
+"""How validation rows are split off: by a hash of the row, by group, by time, or as the user gives them; always recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from widedeep.errors import DataError, WidedeepWarning
+from widedeep.schema import Schema
+from widedeep.tables import GUESSES, Table, fits, is_text, plain
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training rows, validation rows, and a JSON record of how they came apart."""
+
+    train: Table
+    valid: Table
+    record: dict[str, Any]
+
+
+def split(table: Table, schema: Schema, fraction: float, seed: int) -> Split:
+    """Split off about `fraction` of the rows for validation, as `schema.training.split` says.
+
+    `random`: by a hash of seed and row number. `group`: whole groups, by a hash of seed and the group's text. `time`: the
+    latest rows; rows of one time stay together, and the cut is the one nearest to `fraction`. The record holds `how`,
+    `fraction`, `seed`, `rows` and `fingerprint`, and the overlaps `shared_groups` and `late_training_rows` where a group
+    or time is declared.
+
+    Raises: DataError for a fraction outside (0, 1), an empty side, nulls in the deciding column.
+    Warns: WidedeepWarning if groups stand on both sides, or training rows are later than the first validation row.
+
+    >>> from widedeep.columns import Numeric
+    >>> from widedeep.schema import Deep, Label
+    >>> schema = Schema(Label("y"), {"x": Numeric()}, deep=Deep(("x",)))
+    >>> split(Table.of(pa.table({"x": range(1000)})), schema, 0.2, seed=0).record["rows"]
+    {'train': 798, 'valid': 202}
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"The fraction of validation rows must lie in (0, 1). Got {fraction}. "
+                        f"Give 0.1 for a tenth of the rows.")
+    how = schema.training.split
+    deciding = {"random": None, "group": schema.group, "time": schema.time}[how]
+    mask = {"random": _random_rows, "group": _group_rows, "time": _latest_rows}[how](table, deciding, fraction, seed)
+    _refuse_empty_side(table, mask, fraction, how)
+    train, valid = table.where(~mask, "training rows"), table.where(mask, "validation rows")
+    fingerprint = hashlib.sha256(mask.astype(np.uint8)).hexdigest()
+    return _checked(train, valid, schema, {"how": how, "fraction": fraction, "seed": seed}, fingerprint)
+
+
+def given_split(train: Table, valid: Table, schema: Schema) -> Split:
+    """Two tables that the user split; checked for overlap and recorded as `split` does, with each table's fingerprint."""
+    columns = list(dict.fromkeys([*schema.features, *schema.roles]))
+    fingerprint = {"train": train.fingerprint(columns), "valid": valid.fingerprint(columns)}
+    return _checked(train, valid, schema, {"how": "given"}, fingerprint)
+
+
+def _checked(train: Table, valid: Table, schema: Schema, how: dict[str, Any], fingerprint: Any) -> Split:
+    record = {**how, "rows": {"train": train.num_rows, "valid": valid.num_rows}, "fingerprint": fingerprint}
+    if schema.group:
+        record["shared_groups"] = _shared_groups(train, valid, schema.group)
+    if schema.time:
+        record["late_training_rows"] = _late_rows(train, valid, schema.time)
+    _warn(record.get("shared_groups"), f"groups of {schema.group!r} stand on both sides of the split, so validation rewards "
+                                       f"remembering them", "group")
+    _warn(record.get("late_training_rows"), f"training rows are later, by {schema.time!r}, than the first validation row, so "
+                                            f"training sees the future", "time")
+    return Split(train, valid, record)
+
+
+def _warn(count: int | None, what: str, remedy: str) -> None:
+    if count:
+        warnings.warn(f"{count:,} {what}. Use split = \"{remedy}\" under [training], or give tables that are apart.",
+                      WidedeepWarning, stacklevel=4)
+
+
+def _refuse_empty_side(table: Table, mask: np.ndarray, fraction: float, how: str) -> None:
+    for side, rows in (("training", len(mask) - mask.sum()), ("validation", mask.sum())):
+        if not rows:
+            raise DataError(f"{table.name}: both sides of a split must have rows. Got no {side} rows by split = {how!r} with "
+                            f"fraction {fraction} of {len(mask):,} rows. Change the fraction, the seed or the split, or give a "
+                            f"validation table.")
+
+
+def _random_rows(table: Table, _: None, fraction: float, seed: int) -> np.ndarray:
+    return _scrambled(np.arange(table.num_rows), seed) < fraction
+
+
+def _scrambled(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """A hash in [0, 1) of seed and each number, float64 (n,). Source: Steele et al. 2014, SplitMix64."""
+    state = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_seed_hash(b"", seed))
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (state ^ (state >> np.uint64(31))) / 2.0**64
+
+
+def _seed_hash(content: bytes, seed: int) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest(), "little")
+
+
+def _group_rows(table: Table, column: str, fraction: float, seed: int) -> np.ndarray:
+    masks: list[np.ndarray] = []
+    for groups in _group_texts(table, column):
+        _refuse_nulls(table, column, groups, first_row=sum(map(len, masks)))
+        encoded = groups.dictionary_encode()
+        chosen = [_seed_hash(text.encode(), seed) < fraction * 2**64 for text in encoded.dictionary.to_pylist()]
+        masks.append(np.array(chosen)[np.asarray(encoded.indices)])
+    return np.concatenate(masks)
+
+
+def _group_texts(table: Table, column: str) -> Iterator[pa.Array]:
+    """A group column as text, batch by batch, so that 7 in a Parquet file and "7" in a CSV file are one group."""
+    for batch in table.batches([column]):
+        try:
+            yield plain(batch.column(0)).cast(pa.large_string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"{table.name}: the group column {column!r} holds one value per row, text or a number. "
+                            f"Got {batch.column(0).type}. Declare another column as group.") from error
+
+
+def _shared_groups(train: Table, valid: Table, column: str) -> int:
+    sides = [_distinct(_group_texts(table, column)) for table in (train, valid)]
+    return pc.sum(pc.is_in(*sides), min_count=0).as_py()
+
+
+def _distinct(arrays: Iterable[pa.Array]) -> pa.Array:
+    return pa.chunked_array([array.unique() for array in arrays]).unique().drop_null()
+
+
+def _latest_rows(table: Table, column: str, fraction: float, _: int) -> np.ndarray:
+    times = _times(table, column)
+    counts = times.value_counts()
+    values, rows = counts.field("values"), np.asarray(counts.field("counts"))
+    latest_first = np.asarray(pc.sort_indices(values))[::-1]
+    reached = np.cumsum(rows[latest_first])
+    cut = int(np.argmin(np.abs(reached[:-1] - fraction * len(times)))) if len(reached) > 1 else 0
+    return np.asarray(pc.greater_equal(times, values[int(latest_first[cut])]))
+
+
+def _late_rows(train: Table, valid: Table, column: str) -> int:
+    before, after = _times(train, column), _times(valid, column)
+    if before.type != after.type:
+        raise DataError(f"The time column {column!r} must be of one type on both sides. Got {before.type} in {train.name} and "
+                        f"{after.type} in {valid.name}. Write both alike.")
+    return pc.sum(pc.greater(before, pc.min(after)), min_count=0).as_py()
+
+
+def _times(table: Table, column: str) -> pa.ChunkedArray:
+    """The time column in memory, as something that has an order: numbers, dates or timestamps; text is parsed as one.
+
+    Raises: DataError for nulls, and for what is neither.
+    """
+    times = pa.chunked_array([plain(batch.column(0)) for batch in table.batches([column])])
+    _refuse_nulls(table, column, times)
+    if is_text(times.type):
+        times = times.cast(next((kind for kind in GUESSES if not pa.types.is_boolean(kind) and fits(times, kind)), times.type))
+    if not (pa.types.is_temporal(times.type) or pa.types.is_integer(times.type) or pa.types.is_floating(times.type)):
+        raise DataError(f"{table.name}: the time column {column!r} holds numbers, dates or timestamps, as text in the form "
+                        f"2024-12-31 23:59:59. Got {times.type}, first {times[0].as_py()!r}. Convert it first.")
+    return times
+
+
+def _refuse_nulls(table: Table, column: str, values: pa.Array | pa.ChunkedArray, first_row: int = 0) -> None:
+    if values.null_count:
+        row = first_row + int(np.flatnonzero(np.asarray(values.is_null()))[0])
+        raise DataError(f"{table.name}: a split by {column!r} needs its value in every row. Got null in row {row}. "
+                        f"Fill it in, drop the row, or choose another split.")

@@ -1,0 +1,468 @@
+"""Tables from anywhere, read in Arrow batches of exactly the asked columns.
+
+Parquet and CSV are streamed, never held as a whole. Rows count from 0 in messages, lines of a CSV file from 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from widedeep.columns import Categorical, Column, Hashed, table_columns
+from widedeep.errors import DataError, unknown_names
+from widedeep.schema import Schema
+from widedeep.values import is_list
+
+ROWS = 65_536
+CSV_BLOCK_BYTES = 4 << 20
+SHOWN_CHARACTERS = 60
+TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+GUESSES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+"""What text may stand for where nothing is declared: the first type that fits every cell."""
+
+
+class Table(ABC):
+    """Rows of one source, read in Arrow batches, each with exactly the asked columns.
+
+    `name` is what messages call it, `columns` are the names in the source, `num_rows` its rows (CSV is read once to count).
+
+    >>> table = Table.of(pa.table({"age": [39, 50], "job": ["a", None]}))
+    >>> table.num_rows, table.columns, table.type_of("job")
+    (2, ['age', 'job'], DataType(string))
+    """
+
+    name: str
+    columns: list[str]
+    num_rows: int
+
+    @classmethod
+    def of(cls, source: Any, schema: Schema | None = None) -> Table:
+        """The table behind a DataFrame, an Arrow table, a .parquet or .csv file, a folder of Parquet files, or a glob.
+
+        `schema` decides how the text of a CSV file is read; without one, a first pass finds the type that fits all cells.
+        A table is returned as it is.
+        Raises: DataError if there is no such source, if it cannot be read, or if it has no rows.
+        """
+        if isinstance(source, Table):
+            return source
+        if isinstance(source, (str, os.PathLike)):
+            return _of_path(os.fspath(source), schema)
+        if isinstance(source, pa.RecordBatch):
+            source = pa.Table.from_batches([source])
+        if isinstance(source, pa.Table):
+            return _filled(_Arrow(source))
+        if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
+            return _filled(_Frame(source))
+        raise DataError(f"A table is a pandas.DataFrame, a pyarrow.Table or RecordBatch, or the path of a .parquet or .csv "
+                        f"file, a folder of Parquet files or a glob. Got {type(source).__name__}. Turn it into one of these.")
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Check that the table can give these columns; all others are ignored.
+
+        Raises: DataError for columns that are missing (with the closest name), there twice, or of no single type.
+        """
+        columns = list(columns)
+        if missing := [column for column in columns if column not in self.columns]:
+            raise DataError(unknown_names(f"{self.name}: the table lacks columns", missing, self.columns))
+        if twice := [column for column in columns if self.columns.count(column) > 1]:
+            raise DataError(f"{self.name}: a column's name must be unique. Got {twice[0]!r} "
+                            f"{self.columns.count(twice[0])} times. Rename or drop the others.")
+        for column in columns:
+            self._type_of(column)
+
+    def type_of(self, column: str) -> pa.DataType:
+        """The Arrow type in which a column is read."""
+        self.require([column])
+        return _without_view(self._type_of(column))
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of 1 to `rows` rows with exactly these columns in this order.
+
+        Raises: DataError for columns that the table cannot give, and where the source turns out to be broken.
+
+        >>> [batch.to_pydict() for batch in Table.of(pa.table({"a": [1, 2, 3], "b": [4, 5, 6]})).batches(["b"], rows=2)]
+        [{'b': [4, 5]}, {'b': [6]}]
+        """
+        self.require(columns)
+        for batch in self._batches(list(columns), rows):
+            arrays = [array.cast(_without_view(array.type)) for array in batch.columns]
+            batch = pa.RecordBatch.from_arrays(arrays, list(columns))
+            for start in range(0, len(batch), rows):
+                yield batch.slice(start, rows)
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """All rows of these columns, in memory."""
+        return pa.Table.from_batches(self.batches(columns), pa.schema([(column, self.type_of(column)) for column in columns]))
+
+    def fingerprint(self, columns: Sequence[str]) -> str:
+        """sha256 of these columns' values and types, however they are batched, chunked or dictionary-encoded; NaN is null.
+
+        >>> one, two = pa.table({"age": [1, 2, 3]}), pa.table({"age": pa.chunked_array([[1], [2, 3]])})
+        >>> Table.of(one).fingerprint(["age"]) == Table.of(two).fingerprint(["age"])
+        True
+        """
+        streams: dict[tuple[str, ...], Any] = defaultdict(hashlib.sha256)
+        for batch in self.batches(columns):
+            for column, array in zip(columns, batch.columns):
+                _digest(array, (column, _logical(array.type)), streams)
+        return _sha256(sorted([*key, stream.hexdigest()] for key, stream in streams.items()))
+
+    def where(self, mask: np.ndarray, name: str) -> Table:
+        """The rows for which `mask` (rows,) is true, filtered as they are read; `name` says which they are.
+
+        >>> Table.of(pa.table({"a": [1, 2, 3]})).where(np.array([True, False, True]), "odd rows").read(["a"])["a"].to_pylist()
+        [1, 3]
+        """
+        return _Chosen(self, mask, name)
+
+    @abstractmethod
+    def _type_of(self, column: str) -> pa.DataType: ...
+
+    @abstractmethod
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]: ...
+
+
+def _filled(table: Table) -> Table:
+    if not table.num_rows:
+        raise DataError(f"{table.name}: a table must have rows. Got none, only the columns {table.columns}. "
+                        f"Give a table with rows.")
+    return table
+
+
+def _without_view(kind: pa.DataType) -> pa.DataType:
+    """Arrow cannot filter string views; they are read as text."""
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
+
+
+class _Arrow(Table):
+    """An Arrow table in memory."""
+
+    def __init__(self, table: pa.Table, name: str = "Arrow table") -> None:
+        self.name, self.columns, self.num_rows, self._table = name, table.column_names, table.num_rows, table
+
+    def _type_of(self, column: str) -> pa.DataType:
+        return self._table.schema.field(column).type
+
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        yield from self._table.select(columns).to_batches(max_chunksize=rows)
+
+
+class _Frame(Table):
+    """A DataFrame; each column becomes Arrow when it is first asked for, the index never."""
+
+    def __init__(self, frame: Any) -> None:
+        self.name, self.num_rows, self._frame, self._converted = "DataFrame", len(frame), frame, {}
+        self.columns = [str(column) for column in frame.columns]
+
+    def _type_of(self, column: str) -> pa.DataType:
+        return self._column(column).type
+
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        yield from pa.table([self._column(column) for column in columns], columns).to_batches(max_chunksize=rows)
+
+    def _column(self, column: str) -> pa.Array | pa.ChunkedArray:
+        if column not in self._converted:
+            series = self._frame.iloc[:, self.columns.index(column)]
+            try:
+                self._converted[column] = pa.Array.from_pandas(series)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+                raise _mixed(column, series, error) from error
+        return self._converted[column]
+
+
+def _mixed(column: str, series: Any, error: Exception) -> DataError:
+    """The error for a column of objects that Arrow cannot hold: its types, each with its first row."""
+    import pandas as pd
+
+    first: dict[str, int] = {}
+    for row, value in enumerate(series):
+        if not (pd.api.types.is_scalar(value) and pd.isna(value)):
+            first.setdefault(type(value).__name__, row)
+    if len(first) < 2:
+        return DataError(f"DataFrame: column {column!r} cannot be read: {error}. Convert its values first.")
+    found = " and ".join(f"{kind} (first in row {row})" for kind, row in first.items())
+    return DataError(f"DataFrame: the values of a column are of one type. Got {found} in {column!r}. "
+                     f"Convert them first, for example with .astype(str).")
+
+
+def _of_path(path: str, schema: Schema | None) -> Table:
+    if os.path.isdir(path):
+        if not (files := sorted(glob.glob(os.path.join(glob.escape(path), "*.parquet")))):
+            raise DataError(f"{path}: a folder is read as its .parquet files. Got none. "
+                            f"Give a folder of Parquet files, or one file.")
+        return _filled(_Parquet(path, files))
+    if os.path.exists(path):
+        return _of_file(path, schema)
+    if not glob.has_magic(path):
+        raise DataError(f"{path}: there is no such file or folder. Correct the path.")
+    if not (files := sorted(glob.glob(path, recursive=True))):
+        raise DataError(f"{path}: no file matches this pattern. Correct it.")
+    if others := [file for file in files if not file.lower().endswith(".parquet")]:
+        raise DataError(f"{path}: a pattern must match .parquet files only. Got {others[0]!r}. Narrow the pattern.")
+    return _filled(_Parquet(path, files))
+
+
+def _of_file(path: str, schema: Schema | None) -> Table:
+    ending = os.path.splitext(path)[1].lower()
+    if ending == ".parquet":
+        return _filled(_Parquet(path, [path]))
+    if ending == ".csv":
+        return _Csv(path, schema)
+    raise DataError(f"{path}: the ending says how a file is read, .parquet or .csv. Got {ending!r}. "
+                    f"Convert or rename the file.")
+
+
+class _Parquet(Table):
+    """Parquet files, one below the other; asked columns must have one type in all of them."""
+
+    def __init__(self, name: str, files: list[str]) -> None:
+        self.name = name
+        footers = {file: _footer(file) for file in files}
+        self._schemas = {file: schema for file, (schema, _) in footers.items()}
+        self.num_rows = sum(rows for _, rows in footers.values())
+        self.columns = next(iter(self._schemas.values())).names
+
+    def _type_of(self, column: str) -> pa.DataType:
+        (first, schema), *others = self._schemas.items()
+        kind = schema.field(column).type
+        for file, schema in others:
+            found = [field.type for field in schema if field.name == column]
+            if found != [kind]:
+                got = " and ".join(map(str, found)) or "no such column"
+                raise DataError(f"{file}: column {column!r} must be of type {kind}, as in {first!r}: the files of one table "
+                                f"have one type per column. Got {got}. Write the file again with that type, or leave it out.")
+        return kind
+
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        for file in self._schemas:
+            try:
+                with parquet.ParquetFile(file) as opened:
+                    yield from (batch.select(columns) for batch in opened.iter_batches(rows, columns=columns))
+            except (pa.ArrowException, OSError) as error:
+                raise _broken_parquet(file, error) from error
+
+
+def _footer(file: str) -> tuple[pa.Schema, int]:
+    try:
+        with parquet.ParquetFile(file) as opened:
+            return opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _broken_parquet(file, error) from error
+
+
+def _broken_parquet(file: str, error: Exception) -> DataError:
+    return DataError(f"{file}: not a Parquet file, or a truncated or damaged one: {_first_line(error)}. "
+                     f"Write or download it again.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
+
+
+class _Csv(Table):
+    """A CSV file: read as text, block by block; cells become what the schema says they are, empty ones null."""
+
+    def __init__(self, path: str, schema: Schema | None) -> None:
+        self.name = path
+        _, self.columns = next(_records(path), (1, []))
+        if not self.columns or next(self._texts(self.columns[:1]), None) is None:
+            raise DataError(f"{path}: a CSV file must have a header and rows. Got {len(self.columns)} columns and no rows. "
+                            f"Give a file with rows.")
+        self._markers = schema.missing if schema else ()
+        self._features = set(schema.features) if schema else set()
+        self._types = _declared_types(schema) if schema else self._guessed_types()
+
+    @cached_property
+    def num_rows(self) -> int:
+        return sum(len(batch) for batch in self._texts(self.columns[:1]))
+
+    def _type_of(self, column: str) -> pa.DataType:
+        return self._types.get(column, pa.string())
+
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        first_row = 0
+        for texts in self._texts(columns):
+            arrays = [self._typed(text, column, first_row) for column, text in zip(columns, texts.columns)]
+            yield pa.RecordBatch.from_arrays(arrays, columns)
+            first_row += len(texts)
+
+    def _texts(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The cells as they stand in the file; empty ones null."""
+        convert = arrow_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string()),
+                                           null_values=[""], strings_can_be_null=True)
+        try:
+            with arrow_csv.open_csv(self.name, arrow_csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
+                                    arrow_csv.ParseOptions(newlines_in_values=True), convert) as reader:
+                yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise _broken_csv(self.name, error) from error
+
+    def _typed(self, text: pa.Array, column: str, first_row: int) -> pa.Array:
+        kind = self._type_of(column)
+        if pa.types.is_string(kind):
+            return text
+        cells = _stripped(text, self._markers if column in self._features else ())
+        try:
+            return cells.cast(kind)
+        except pa.ArrowInvalid as error:
+            row = next(row for row in range(len(cells)) if not fits(cells.slice(row, 1), kind))
+            raise DataError(f"{self.name}, line {_line(self.name, first_row + row)}: column {column!r} is read as {kind}. "
+                            f"Got {text[row].as_py()!r}. Correct the value, list it under `missing`, or declare the column "
+                            f"categorical.") from error
+
+    def _guessed_types(self) -> dict[str, pa.DataType]:
+        """The first of `GUESSES` that fits every cell, for each column with a cell; a pass over the file."""
+        once = [column for column in self.columns if self.columns.count(column) == 1]
+        left, filled = {column: list(GUESSES) for column in once}, set()
+        for texts in self._texts(once):
+            for column, text in zip(once, texts.columns):
+                cells = _stripped(text)
+                left[column] = [kind for kind in left[column] if fits(cells, kind)]
+                filled |= {column} if cells.null_count < len(cells) else set()
+        return {column: left[column][0] for column in filled if left[column]}
+
+
+def _declared_types(schema: Schema) -> dict[str, pa.DataType]:
+    """How a CSV column is read, by name; text where declarations differ, for text can become any of them later."""
+    asked: dict[str, set[str]] = defaultdict(set)
+    for name, column in schema.used.items():
+        for source, kind in zip(table_columns(column, name), (_cell_kind(column), "string")):
+            asked[source].add(kind)
+    for column in (schema.group, schema.time):
+        asked[column].add("string")
+    asked[schema.weight].add("float")
+    asked[schema.label.column].add("float" if schema.label.kind == "regression" else _kind_of(schema.label.positive))
+    return {source: TYPES[kinds.pop() if len(kinds) == 1 else "string"] for source, kinds in asked.items() if source}
+
+
+def _cell_kind(column: Column) -> str:
+    if not isinstance(column, (Categorical, Hashed)):
+        return "float"
+    return "string" if column.delimiter else column.dtype or "string"
+
+
+def _kind_of(value: str | int | float | bool) -> str:
+    return {str: "string", bool: "bool", int: "int", float: "float"}[type(value)]
+
+
+def _stripped(text: pa.Array, markers: Sequence[str] = ()) -> pa.Array:
+    """Cells without the blanks around them; null where nothing, or a missing marker, is left."""
+    cells = pc.utf8_trim_whitespace(text)
+    return pc.if_else(pc.is_in(cells, pa.array(["", *markers])), None, cells)
+
+
+def fits(cells: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> bool:
+    try:
+        cells.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _records(path: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each record that is not blank, the header first; for messages, not for speed."""
+    line = 1
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                if not _is_utf8(text := ",".join(cells)):
+                    raise DataError(f"{path}, line {line}: a CSV file is UTF-8 text. Got {text[:SHOWN_CHARACTERS]!a}. "
+                                    f"Save it as UTF-8.")
+                if cells:
+                    yield line, cells
+                line = reader.line_num + 1
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}, line {line}: cannot be read: {error}.") from error
+
+
+def _line(path: str, row: int) -> int:
+    """The line in which a row of a CSV file begins; counted from the header where the csv module finds fewer rows."""
+    return next((line for place, (line, _) in enumerate(_records(path)) if place == row + 1), row + 2)
+
+
+def _broken_csv(path: str, error: Exception) -> DataError:
+    """The error for a file that Arrow could not parse: the first row with too few or too many fields, if there is one."""
+    fields = 0
+    for line, cells in _records(path):
+        fields = fields or len(cells)
+        if len(cells) != fields:
+            return DataError(f"{path}, line {line}: a row has as many fields as the header, {fields}. Got {len(cells)}: "
+                             f"{','.join(cells)[:SHOWN_CHARACTERS]!r}. Correct the row, or quote the cell that holds a comma.")
+    return DataError(f"{path}: cannot be read as CSV: {_first_line(error)}.")
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether text read with `surrogateescape` had no bytes to escape."""
+    return not any("\udc80" <= character <= "\udcff" for character in text)
+
+
+class _Chosen(Table):
+    """The rows of another table for which `mask` (rows,) is true."""
+
+    def __init__(self, table: Table, mask: np.ndarray, name: str) -> None:
+        self.name, self.columns, self.num_rows = f"{table.name} ({name})", table.columns, int(mask.sum())
+        self._table, self._mask = table, mask
+
+    def _type_of(self, column: str) -> pa.DataType:
+        return self._table.type_of(column)
+
+    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in self._table.batches(columns, rows):
+            yield batch.filter(pa.array(self._mask[start:start + len(batch)]))
+            start += len(batch)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _logical(kind: pa.DataType) -> str:
+    """A type's name, the same for all ways to lay out the same values."""
+    if pa.types.is_dictionary(kind):
+        return _logical(kind.value_type)
+    if is_list(kind):
+        return f"list<{_logical(kind.value_type)}>"
+    return "string" if is_text(kind) else str(kind)
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Values without a dictionary; NaN is null."""
+    array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    return pc.if_else(pc.is_nan(array), None, array) if pa.types.is_floating(array.type) else array
+
+
+def _digest(array: pa.Array, key: tuple[str, ...], streams: dict[tuple[str, ...], Any]) -> None:
+    """Feed the streams of one column: which cells are null, how long lists and texts are, and the values end to end."""
+    array = plain(array)
+    streams[*key, "null"].update(np.asarray(array.is_null()))
+    array = array.drop_null()
+    if is_list(array.type):
+        streams[*key, "length"].update(np.asarray(pc.list_value_length(array), np.int64))
+        return _digest(array.flatten(), (*key, "item"), streams)
+    numbers = None if is_text(array.type) else array.to_numpy(zero_copy_only=False)
+    if numbers is not None and numbers.dtype != object:
+        return streams[*key, "value"].update(np.ascontiguousarray(numbers).view(np.uint8))
+    texts = [str(value).encode() for value in array.to_pylist()]
+    streams[*key, "length"].update(np.array([len(text) for text in texts], np.int64))
+    streams[*key, "value"].update(b"".join(texts))
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

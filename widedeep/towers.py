@@ -1,0 +1,145 @@
+"""The two towers: an encoded row → a logit. Leaves; the joint model is their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from widedeep._keras import tf, tf_keras
+from widedeep.layout import TableLayout, TowerLayout
+from widedeep.schema import Deep
+
+Features = Mapping[str, "tf.Tensor | tf.RaggedTensor"]
+
+
+class EmbeddingTable(tf_keras.layers.Layer):
+    """One weight row per id, for all columns of one width; every id of a batch is gathered at once.
+
+    Shape: features → (batch, columns, width) for single-valued columns and bags alike; a bag is the sum, mean or sqrtn of its
+    rows. Id −1, a dropped cross, contributes zero and is not trained.
+    """
+
+    def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer, pretrained: np.ndarray | None = None):
+        super().__init__(name=layout.name, trainable=layout.trainable)
+        self.layout = layout
+        width = layout.width if pretrained is None else pretrained.shape[1]
+        initial = initializer if pretrained is None else tf_keras.initializers.Constant(pretrained)
+        self.table = self.add_weight("table", (layout.rows, width), initializer=initial, trainable=layout.trainable)
+
+    def call(self, features: Features) -> tf.Tensor:
+        layout = self.layout
+        bags = [features[f"{layout.name}/{name}"] for name in layout.bags]
+        flat = [bag.values for bag in bags]
+        singles = None
+        if layout.singles:
+            singles = features[f"{layout.name}/ids"]
+            flat.insert(0, tf.reshape(singles, [-1]))
+        ids = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
+        rows = self._gather(ids)
+        if not bags:
+            return tf.reshape(rows, [-1, len(layout.singles), rows.shape[1]])
+        parts = tf.split(rows, [tf.shape(part)[0] for part in flat])
+        pooled = [self._pool(name, bag, part, features) for name, bag, part in zip(layout.bags, bags, parts[-len(bags):])]
+        stacked = tf.stack(pooled, 1)
+        if singles is None:
+            return stacked
+        return tf.concat([tf.reshape(parts[0], [-1, len(layout.singles), rows.shape[1]]), stacked], 1)
+
+    def _gather(self, ids: tf.Tensor) -> tf.Tensor:
+        if not self.layout.dropping:
+            return tf.gather(self.table, ids)
+        rows = tf.gather(self.table, tf.maximum(ids, 0))
+        return rows * tf.cast(ids >= 0, rows.dtype)[:, tf.newaxis]
+
+    def _pool(self, name: str, bag: tf.RaggedTensor, rows: tf.Tensor, features: Features) -> tf.Tensor:
+        """(elements, width) → (batch, width)."""
+        row_of, batch = bag.value_rowids(), bag.nrows()
+        weights = features[f"{self.layout.name}/{name}/weights"].values if name in self.layout.weighted else tf.ones_like(rows[:, 0])
+        if name in self.layout.weighted:
+            rows = rows * weights[:, tf.newaxis]
+        total = tf.math.unsorted_segment_sum(rows, row_of, batch)
+        combiner = self.layout.combiners[name]
+        if combiner == "sum":
+            return total
+        size = tf.math.unsorted_segment_sum(weights if combiner == "mean" else tf.square(weights), row_of, batch)
+        return tf.math.divide_no_nan(total, (size if combiner == "mean" else tf.sqrt(size))[:, tf.newaxis])
+
+
+class WideTower(tf_keras.layers.Layer):
+    """Logistic regression over ids, crosses and numbers: what memorises.
+
+    Shape: features → (batch, 1).
+    """
+
+    def __init__(self, layout: TowerLayout):
+        super().__init__(name="wide")
+        self.layout = layout
+        self.tables = [EmbeddingTable(table, tf_keras.initializers.Zeros()) for table in layout.tables]
+        self.kernel = self.add_weight("kernel", (len(layout.value_names), 1), initializer="zeros") if layout.values else None
+        self.bias = self.add_weight("bias", (1,), initializer="zeros")
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        logits = [tf.reduce_sum(table(features), axis=1) for table in self.tables]
+        if self.kernel is not None:
+            logits.append(tf.matmul(features["wide/values"], self.kernel))
+        return tf.add_n(logits) + self.bias
+
+
+class Dropout(tf_keras.layers.Layer):
+    """Dropout whose random state is a variable of the model, so that it is saved and restored with it."""
+
+    def __init__(self, rate: float, seed: int, name: str):
+        super().__init__(name=name)
+        self.rate, self.generator = rate, tf.random.Generator.from_seed(seed)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training:
+            return inputs
+        kept = self.generator.uniform(tf.shape(inputs)) >= self.rate
+        return tf.where(kept, inputs / (1 - self.rate), 0.0)
+
+
+class DeepTower(tf_keras.layers.Layer):
+    """Embeddings and numbers through hidden layers: what generalises.
+
+    Shape: features → (batch, 1). `pretrained` maps a column to its vectors, one row per id.
+    """
+
+    def __init__(self, layout: TowerLayout, settings: Deep, seed: int = 0, pretrained: Mapping[str, np.ndarray] | None = None):
+        super().__init__(name="deep")
+        self.layout = layout
+        seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(settings.hidden) + len(layout.tables) + 1).tolist())
+        self.tables = [EmbeddingTable(table, tf_keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
+                                      (pretrained or {}).get(table.pretrained)) for table in layout.tables]
+        self.hidden = []
+        for index, units in enumerate(settings.hidden):
+            self.hidden += _block(index, units, settings, next(seeds), next(seeds))
+        self.head = tf_keras.layers.Dense(1, kernel_initializer=tf_keras.initializers.GlorotUniform(seed=next(seeds)), name="head")
+
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        inputs = [_flatten(table(features)) for table in self.tables]
+        if self.layout.values:
+            inputs.append(features["deep/values"])
+        hidden = tf.concat(inputs, 1)
+        for layer in self.hidden:
+            hidden = layer(hidden, training=training)
+        return self.head(hidden)
+
+
+def _flatten(embeddings: tf.Tensor) -> tf.Tensor:
+    """(batch, columns, width) → (batch, columns · width)."""
+    return tf.reshape(embeddings, [-1, embeddings.shape[1] * embeddings.shape[2]])
+
+
+def _block(index: int, units: int, settings: Deep, kernel_seed: int, dropout_seed: int) -> list[tf_keras.layers.Layer]:
+    """One hidden layer: dense, batch norm if asked, activation, dropout if asked."""
+    layers = tf_keras.layers
+    kernel = tf_keras.initializers.GlorotUniform(seed=kernel_seed)
+    block = [layers.Dense(units, kernel_initializer=kernel, name=f"hidden_{index}",
+                          activation=None if settings.batch_norm else settings.activation)]
+    if settings.batch_norm:
+        block += [layers.BatchNormalization(name=f"batch_norm_{index}"), layers.Activation(settings.activation, name=f"activation_{index}")]
+    if settings.dropout:
+        block.append(Dropout(settings.dropout, dropout_seed, name=f"dropout_{index}"))
+    return block
