@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "widedeep"
 
 ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "rows", "values", "labels", "layout", "evaluation",
-                  "evaluation.metrics", "directory", "tables", "splits", "datasets", "inference"]
+                  "evaluation.metrics", "atomic", "manifest", "tables", "splits", "datasets", "inference"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "model", "artifact", "run", "cli"]
 ROOMS = [*ABOVE_THE_WALL, *BELOW_THE_WALL]

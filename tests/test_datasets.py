@@ -33,11 +33,11 @@ def test_every_column_of_the_schema_is_in_both_halves_with_the_type_that_its_kin
                 assert pa.types.is_large_string(kind) if isinstance(column, Categorical) else pa.types.is_integer(kind), name
 
 
-def test_towers_read_what_the_paper_gives_them():
+def test_towers_read_what_the_paper_gives_them_and_deep_the_buckets_too():
     schema = load_adult().schema
     assert Schema.from_toml(schema.to_toml()) == schema
     kinds = {tower: {type(schema.columns[name]) for name in getattr(schema, tower).columns} for tower in ("wide", "deep")}
-    assert kinds == {"wide": {Bucketized, Categorical, Crossed}, "deep": {Numeric, Categorical}}
+    assert kinds == {"wide": {Bucketized, Categorical, Crossed}, "deep": {Numeric, Categorical, Bucketized}}
     assert {*schema.used} == {*schema.columns} and "income" not in schema.features
 
 

@@ -173,8 +173,8 @@ import sys, hashlib
 from tests.worlds import xor, xor_schema
 from dataclasses import replace
 import widedeep as wd
-from widedeep.run import use_threads
-use_threads(1)
+from widedeep.run import start
+start(threads=1)
 schema = replace(xor_schema(epochs=3), deep=replace(xor_schema().deep, dropout=0.2))
 digests = []
 for seed in map(int, sys.argv[1:]):

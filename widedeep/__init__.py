@@ -10,7 +10,7 @@ import importlib
 from typing import Any
 
 from widedeep.columns import Bucketized, Categorical, Crossed, Hashed, Numeric
-from widedeep.errors import ArtifactError, DataError, SchemaError, TrainingError, WidedeepError, WidedeepWarning
+from widedeep.errors import ArtifactError, DataError, OutputError, SchemaError, TrainingError, WidedeepError, WidedeepWarning
 from widedeep.schema import Deep, Label, Optimizer, Schema, Training, Wide
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _LAZY = {
 }
 
 __all__ = ["ArtifactError", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label", "Numeric",
-           "Optimizer", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError", "WidedeepWarning",
+           "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError", "WidedeepWarning",
            *_LAZY]
 
 

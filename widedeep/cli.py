@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +73,7 @@ def _add_init(commands: Any) -> None:
     command = _command(commands, "init", _init, "Infer a schema from a table and print it as commented TOML.")
     command.add_argument("table", help=_TABLE_HELP)
     command.add_argument("--label", required=True, help="the column to predict")
-    command.add_argument("--positive", help="the label's value that counts as the action (text; converted to the column's type)")
+    command.add_argument("--positive", help="the label's value that counts as the action")
     for role in ("weight", "group", "time"):
         command.add_argument(f"--{role}", help=f"the column that holds each row's {role}")
 
@@ -82,7 +83,8 @@ def _add_train(commands: Any) -> None:
     command.add_argument("table", help=_TABLE_HELP)
     command.add_argument("--schema", required=True, help="the schema's TOML file")
     command.add_argument("--out", required=True, help="the model directory to write")
-    command.add_argument("--valid", default="0.1", help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
+    command.add_argument("--valid", default="0.1",
+                         help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
     command.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
     command.add_argument("--threads", type=int, help="processor threads; 1 repeats a training bit for bit")
     command.add_argument("--tensorboard", metavar="DIR", help="write figures per epoch for TensorBoard")
@@ -109,30 +111,50 @@ def _add_predict(commands: Any) -> None:
 def _init(arguments: argparse.Namespace) -> None:
     from widedeep.inference import infer
 
-    inferred = infer(arguments.table, arguments.label, arguments.positive, weight=arguments.weight, group=arguments.group, time=arguments.time)
+    inferred = infer(arguments.table, arguments.label, arguments.positive,
+                     weight=arguments.weight, group=arguments.group, time=arguments.time)
     print(inferred.schema.to_toml(inferred.comments), end="")
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from widedeep.directory import check_target
+    from widedeep.atomic import check_target
+    from widedeep.manifest import MANIFEST
     from widedeep.schema import Schema
 
     schema = Schema.read(arguments.schema)
-    check_target(arguments.out, force=arguments.force)
-    _say("starting TensorFlow …")
+    check_target(arguments.out, arguments.force, MANIFEST)
+    _start_tensorflow(arguments.threads)
     from widedeep.artifact import save
-    from widedeep.run import fit, use_threads
+    from widedeep.run import fit
 
-    if arguments.threads:
-        use_threads(arguments.threads)
     model = fit(schema, arguments.table, valid=_valid(arguments.valid), seed=arguments.seed, tensorboard=arguments.tensorboard)
     save(model, arguments.out, force=arguments.force)
-    record, interrupted = model.record, model.record["stopped"] == "interrupt"
     if arguments.json:
-        print(json.dumps(record))
+        print(json.dumps(model.record))
     else:
-        _print_record(record, arguments.out)
-    return 130 if interrupted else 0
+        _print_record(model.record, arguments.out)
+    return 130 if model.record["stopped"] == "interrupt" else 0
+
+
+def _start_tensorflow(threads: int | None = None) -> None:
+    """Import TensorFlow and let it look at the machine, without what it prints about that, unless it fails."""
+    if sys.stderr.isatty():
+        print("starting TensorFlow …", file=sys.stderr)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            from widedeep.run import start
+
+            start(threads)
+        except BaseException:
+            noise.seek(0)
+            os.write(kept, noise.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _valid(text: str) -> float | str | None:
@@ -146,6 +168,7 @@ def _valid(text: str) -> float | str | None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from widedeep.artifact import load
     from widedeep.run import evaluate
 
@@ -158,9 +181,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from widedeep.run import check_output
+    from widedeep.atomic import check_target
 
-    check_output(arguments.out, arguments.force)
+    check_target(arguments.out, arguments.force)
+    _start_tensorflow()
     from widedeep.artifact import load
     from widedeep.run import unseen, write_predictions
 
@@ -170,14 +194,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"rows": tally.rows, "out": arguments.out, "unseen": shares}))
         return
-    print(f"{tally.rows} predictions written to {arguments.out}")
+    print(f"{tally.rows:,} predictions written to {arguments.out}")
     _print_unseen(shares)
-
-
-def _say(text: str) -> None:
-    """A word for a person at a terminal."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
 
 
 def _print_record(record: dict[str, Any], out: str) -> None:

@@ -24,6 +24,12 @@ class ArtifactError(WidedeepError, ValueError):
     """A model directory that cannot be read or must not be written."""
 
 
+class OutputError(WidedeepError, OSError):
+    """Something that could not be written: the disk is full, or the place may not be used. What was there stays."""
+
+    exit_code = 1
+
+
 class TrainingError(WidedeepError, RuntimeError):
     """A training that failed while it was running."""
 

@@ -23,7 +23,7 @@ class FTRL(legacy.Ftrl):
     Source: McMahan et al. 2013, "Ad click prediction: a view from the trenches", §3.1.
 
     >>> weight = tf.Variable([0.0])
-    >>> FTRL(0.1, accumulator=0.1).apply_gradients([(tf.constant([-0.5]), weight)])
+    >>> _ = FTRL(0.1, accumulator=0.1).apply_gradients([(tf.constant([-0.5]), weight)])
     >>> round(float(weight[0]), 7)
     0.0845154
     """
@@ -42,7 +42,7 @@ class AdaGrad(legacy.Adagrad):
     Source: Duchi et al. 2011, "Adaptive subgradient methods for online learning and stochastic optimization".
 
     >>> weight = tf.Variable([0.0])
-    >>> AdaGrad(0.3, accumulator=0.1).apply_gradients([(tf.constant([-1.0]), weight)])
+    >>> _ = AdaGrad(0.3, accumulator=0.1).apply_gradients([(tf.constant([-1.0]), weight)])
     >>> round(float(weight[0]), 6)
     0.286039
     """

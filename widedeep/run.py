@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from widedeep import training
 from widedeep._keras import tf, tf_keras
+from widedeep.atomic import check_target, whole_file
 from widedeep.encoder import Encoder, Tally, warn_of_training, warn_of_unseen
-from widedeep.errors import DataError, WidedeepError
+from widedeep.errors import WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.labels import LabelFit
 from widedeep.model import Settle, WideDeep
@@ -74,9 +75,9 @@ def _train(model: WideDeep, rows: Rows, valid: Rows | None, seed: int, callbacks
     settings, label = model.schema.training, model.encoder.label
     names = {f"{tower.name}/values": tower.layout.value_names for tower in model.towers}
     history = training.fit(
-        model, rows, valid=valid, score=lambda outputs, held: _figures(label, outputs, held), metric=settings.metric, batch=settings.batch,
-        epochs=settings.epochs, patience=settings.patience, seed=seed, callbacks=[Settle(), *callbacks], progress=progress,
-        tensorboard=tensorboard, names=names)
+        model, rows, valid=valid, score=lambda outputs, held: _figures(label, outputs, held), metric=settings.metric,
+        batch=settings.batch, epochs=settings.epochs, patience=settings.patience, seed=seed,
+        callbacks=[Settle(), *callbacks], progress=progress, tensorboard=tensorboard, names=names)
     model.settle()
     return history
 
@@ -88,12 +89,12 @@ def _figures(label: LabelFit, outputs: np.ndarray, rows: Rows) -> dict[str, floa
 def _record(model: WideDeep, history: training.History, valid: Rows | None) -> dict[str, Any]:
     """What came out: plain values for the manifest."""
     figures = None if valid is None else _figures(model.encoder.label, training.predict(model, valid), valid)
-    return {"metrics": figures, "history": history.epochs, "best_epoch": history.best, "steps": history.steps, "stopped": history.stopped,
-            "examples_per_s": history.examples_per_s, "parameters": model.parameters()}
+    return {"metrics": figures, "history": history.epochs, "best_epoch": history.best, "steps": history.steps,
+            "stopped": history.stopped, "examples_per_s": history.examples_per_s, "parameters": model.parameters()}
 
 
 def evaluate(model: WideDeep, source: Any) -> dict[str, Any]:
-    """The model's figures on a table with labels: auc, logloss, … (see `evaluation.metrics.report`), and shares of unseen values.
+    """The model's figures on a table with labels, as `evaluation.metrics.report` gives them, and shares of unseen values.
 
     Raises: DataError for missing columns, impossible labels and an empty table.
     """
@@ -106,13 +107,15 @@ def evaluate(model: WideDeep, source: Any) -> dict[str, Any]:
     weights = np.concatenate([piece[1].weights for piece in pieces]) if schema.weight else None
     groups = pa.chunked_array([piece[2].column(schema.group) for piece in pieces]).to_numpy() if schema.group else None
     warn_of_unseen(tally, model.record.get("unseen", {}))
-    return metrics.report(label.kind, label.decode(labels), label.decode(outputs), weights, groups) | {"unseen": unseen(model, tally)}
+    figures = metrics.report(label.kind, label.decode(labels), label.decode(outputs), weights, groups)
+    return figures | {"unseen": unseen(model, tally)}
 
 
 def unseen(model: WideDeep, tally: Tally) -> dict[str, dict[str, float]]:
     """By column: the share of unseen values `here`, beside that `in_training`."""
     trained = model.record.get("unseen", {})
-    return {name: {"here": share, "in_training": trained.get(name, 0.0)} for name, share in sorted(tally.unseen_shares().items())}
+    shares = sorted(tally.unseen_shares().items())
+    return {name: {"here": share, "in_training": trained.get(name, 0.0)} for name, share in shares}
 
 
 def predict(model: WideDeep, source: Any, tally: Tally | None = None) -> pa.Table:
@@ -133,8 +136,12 @@ def predictions(model: WideDeep, table: Table, tally: Tally | None = None) -> It
         found: dict[str, Any] = {"row": np.arange(row, row + len(batch))}
         if schema.label.column in also:
             found["label"] = label.known(batch.column(schema.label.column), row)
-        found |= {role: batch.column(name) for role, name in (("weight", schema.weight), ("group", schema.group)) if name in also}
-        found |= {"prediction": outputs} if label.kind == "regression" else {"logit": outputs, "probability": metrics.sigmoid(outputs)}
+        roles = (("weight", schema.weight), ("group", schema.group))
+        found |= {role: batch.column(name) for role, name in roles if name in also}
+        if label.kind == "regression":
+            found["prediction"] = outputs
+        else:
+            found |= {"logit": outputs, "probability": metrics.sigmoid(outputs)}
         row += len(batch)
         yield pa.table(found)
     warn_of_unseen(tally, model.record.get("unseen", {}))
@@ -143,38 +150,28 @@ def predictions(model: WideDeep, table: Table, tally: Tally | None = None) -> It
 def write_predictions(model: WideDeep, source: Any, path: str | os.PathLike, *, force: bool = False) -> Tally:
     """Predictions of a table of any size into one Parquet file, which appears only when it is complete.
 
-    Raises: DataError if the file exists and `force` is not set; WidedeepError (exit code 1) if it cannot be written.
+    Raises: ArtifactError if the file exists and `force` is not set; OutputError (exit code 1) if it cannot be written.
     """
-    check_output(path, force)
-    target, tally = Path(path), Tally()
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    check_target(path, force)
+    tally = Tally()
+    with whole_file(path) as unfinished, ExitStack() as closing:
         writer = None
         for part in predictions(model, Table.of(source, model.schema), tally):
-            writer = writer or pq.ParquetWriter(unfinished, part.schema)
+            writer = writer or closing.enter_context(pq.ParquetWriter(unfinished, part.schema))
             writer.write_table(part)
-        writer.close()
-        os.replace(unfinished, target)
-    except OSError as error:
-        failure = WidedeepError(f"Predictions cannot be written to {str(target)!r}: {error.strerror or error}. Free space or choose another --out.")
-        failure.exit_code = 1
-        raise failure from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return tally
 
 
-def use_threads(count: int) -> None:
-    """Let TensorFlow use this many threads; must come before its first operation. One thread repeats results bit for bit."""
+def start(threads: int | None = None) -> None:
+    """Let TensorFlow look at the machine, using `threads` threads from now on. One thread repeats results bit for bit.
+
+    Raises: WidedeepError if TensorFlow has already run something in this process: the number of threads is then fixed.
+    """
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-        tf.config.threading.set_inter_op_parallelism_threads(count)
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError as error:
-        raise WidedeepError("TensorFlow has already started in this process, so its number of threads is fixed. Set it first.") from error
-
-
-def check_output(path: str | os.PathLike, force: bool) -> None:
-    """Refuse to write over a file that exists, unless forced."""
-    if Path(path).exists() and not force:
-        raise DataError(f"The output {os.fspath(path)!r} exists. Choose another path, or use --force to replace it.")
+        raise WidedeepError("TensorFlow has already started in this process, so its number of threads is fixed. "
+                            "Set it first.") from error
+    tf.config.list_logical_devices()

@@ -87,17 +87,22 @@ class WideTower(tf_keras.layers.Layer):
 
 
 class Dropout(tf_keras.layers.Layer):
-    """Dropout whose random state is a variable of the model, so that it is saved and restored with it."""
+    """Dropout whose random state is a variable of the model, so that it is saved and restored with it.
+
+    Each unit takes one random byte, so `rate` is rounded to a multiple of 1/256: random numbers are what dropout costs.
+    """
 
     def __init__(self, rate: float, seed: int, name: str):
         super().__init__(name=name)
-        self.rate, self.generator = rate, tf.random.Generator.from_seed(seed)
+        self.threshold, self.generator = max(1, round(rate * 256)), tf.random.Generator.from_seed(seed)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return inputs
-        kept = self.generator.uniform(tf.shape(inputs)) >= self.rate
-        return tf.where(kept, inputs / (1 - self.rate), 0.0)
+        units = tf.size(inputs)
+        random = tf.bitcast(self.generator.uniform_full_int([(units + 3) // 4], tf.uint32), tf.uint8)
+        kept = tf.reshape(tf.reshape(random, [-1])[:units], tf.shape(inputs)) >= tf.constant(self.threshold, tf.uint8)
+        return inputs * (tf.cast(kept, inputs.dtype) * (256 / (256 - self.threshold)))
 
 
 class DeepTower(tf_keras.layers.Layer):

@@ -1,0 +1,125 @@
+"""Files and folders that appear whole or not at all: written beside their place, made durable, then renamed.
+
+A folder is written as `.NAME.writing` and renamed `.NAME.new` once it is complete. The one it replaces is moved aside as
+`.NAME.old`, the new one takes the place, and the old one goes. Whoever comes after an interruption finishes the swap.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from widedeep.errors import ArtifactError, OutputError
+
+
+def check_target(path: str | os.PathLike, force: bool = False, mark: str | None = None) -> None:
+    """Refuse a path that must not be written: one that exists, or, forced, a folder that lacks the file `mark`.
+
+    Raises: ArtifactError, before any work is done.
+
+    >>> check_target("no/such/place")
+    """
+    target, shown = Path(path), repr(os.fspath(path))
+    finish_swap(target)
+    if not target.exists():
+        return
+    if not force:
+        raise ArtifactError(f"The output {shown} exists, and nothing is written over. Choose another path, or use --force "
+                            f"(force=True) to replace it.")
+    if target.is_dir():
+        fits = mark is not None and ((target / mark).is_file() or not any(target.iterdir()))
+    else:
+        fits = mark is None
+    if not fits:
+        raise ArtifactError(f"The output {shown} is not a {f'folder with {mark}' if mark else 'file'}, and only such a one is "
+                            f"replaced. Choose another path.")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """A path to write to; what stands there at the end of the block replaces `path`, and after an error nothing does.
+
+    Raises: OutputError (exit code 1) if the disk is full or the path may not be written.
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.writing")
+    with _reported(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            _sync(unfinished)
+            os.replace(unfinished, target)
+            _sync(target.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """An empty folder to fill; at the end of the block it replaces `path`, and after an error `path` is what it was.
+
+    Raises: OutputError (exit code 1) if the disk is full or the path may not be written.
+    """
+    target = Path(path)
+    writing = _aside(target, "writing")
+    with _reported(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        finish_swap(target)
+        for name in ("writing", "new", "old"):
+            _remove(_aside(target, name))
+        try:
+            writing.mkdir()
+            yield writing
+            for place in [*writing.rglob("*"), writing]:
+                _sync(place)
+            _swap(target)
+        finally:
+            _remove(writing)
+
+
+def finish_swap(target: Path) -> None:
+    """Put the newest complete folder in its place, if an interruption left the place empty."""
+    for name in ("new", "old"):
+        if not target.exists() and _aside(target, name).exists():
+            _aside(target, name).rename(target)
+
+
+def _swap(target: Path) -> None:
+    new, old = _aside(target, "new"), _aside(target, "old")
+    _aside(target, "writing").rename(new)
+    if target.exists():
+        target.rename(old)
+    finish_swap(target)
+    _sync(target.parent)
+    _remove(old)
+
+
+def _aside(target: Path, name: str) -> Path:
+    target = target.absolute()
+    return target.with_name(f".{target.name}.{name}")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _sync(place: Path) -> None:
+    """Make a file's content, or a folder's names, outlive a power cut."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _reported(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"The output {str(target)!r} cannot be written: {error.strerror or error}. What was there before is "
+                          f"unchanged. Free space, or choose another path.") from error
