@@ -31,7 +31,7 @@ class WideDeep(tfrs.models.Model):
     def __init__(self, schema: Schema, encoder: Encoder, seed: int = 0, record: Mapping[str, Any] | None = None,
                  pretrained: Mapping[str, np.ndarray] | None = None):
         super().__init__(name="wide_deep")
-        self.schema, self.encoder, self.record = schema, encoder, dict(record or {})
+        self.schema, self.encoder, self.record = schema, encoder, record or {}
         self.towers = []
         if schema.wide.columns:
             self.towers.append(WideTower(encoder.layout("wide")))
@@ -46,6 +46,15 @@ class WideDeep(tfrs.models.Model):
         self(tensors(_blank(encoder)).features)
         self.compile(optimizer=optimizers.TowerOptimizers(
             self.towers, [optimizers.make(getattr(schema.training, tower.name)) for tower in self.towers]))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was asked of the training and what came out: plain values. (As a plain attribute Keras would wrap it.)"""
+        return vars(self)["_record"]
+
+    @record.setter
+    def record(self, record: Mapping[str, Any]) -> None:
+        vars(self)["_record"] = dict(record)
 
     @property
     def tables(self) -> list[EmbeddingTable]:
