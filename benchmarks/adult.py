@@ -1,28 +1,25 @@
-"""Wide, deep and joint on UCI Adult, official split, five seeds; beside a logistic regression and, if installed, LightGBM.
+"""Wide, deep and joint on UCI Adult, official split, five seeds; beside a logistic regression and LightGBM.
 
     python benchmarks/adult.py [--seeds 5] [--json] [--save]
 
-All choices were made within the training rows (see `widedeep.datasets`); the test rows are scored once per finished run. The
-result is written to benchmarks/results/adult.json with --save.
+All choices were made within the training rows (see `widedeep.datasets`); the test rows are scored once per finished run.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from dataclasses import replace
-from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+import record
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.sparse import csr_matrix
 
 import widedeep as wd
-from benchmarks.record import save, where_and_when
 from widedeep.datasets import Dataset, load_adult
 from widedeep.evaluation import metrics
 from widedeep.rows import Rows
@@ -31,26 +28,13 @@ FIGURES = ("auc", "logloss", "accuracy")
 
 
 def main() -> None:
-    arguments = _arguments()
-    data = load_adult()
-    rows = [row for arm in ("wide", "deep", "joint") for row in _runs(arm, data, arguments.seeds)]
-    rows.append(_logistic_regression(data))
-    rows += [_lightgbm(data)] if find_spec("lightgbm") else []
-    result = {"figures": _summary(rows), "runs": rows, **where_and_when()}
-    if arguments.save:
-        save("adult", result)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        _show(result["figures"])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = record.options(__doc__, "adult")
     parser.add_argument("--seeds", type=int, default=5, help="runs per arm (default 5)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/adult.json")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    data = load_adult()
+    runs = [run for arm in ("wide", "deep", "joint") for run in _runs(arm, data, chosen.seeds)]
+    runs += [_logistic_regression(data), *_lightgbm(data)]
+    record.publish("adult", {"figures": _summary(runs), "runs": runs}, chosen, _show)
 
 
 def _runs(arm: str, data: Dataset, seeds: int) -> list[dict]:
@@ -61,12 +45,12 @@ def _runs(arm: str, data: Dataset, seeds: int) -> list[dict]:
 def _run(arm: str, schema: wd.Schema, data: Dataset, seed: int) -> dict:
     start = time.perf_counter()
     model = wd.fit(schema, data.train, valid=0.1, seed=seed, progress=False)
-    seconds = time.perf_counter() - start
+    seconds, asked = time.perf_counter() - start, model.record
     figures = wd.evaluate(model, data.test)
     print(f"{arm} seed {seed}: auc {figures['auc']:.4f} in {seconds:.1f} s", file=sys.stderr)
-    return {"arm": arm, "seed": seed, "seconds": seconds, "epochs": len(model.record["history"]), "valid_auc": model.record["metrics"]["auc"],
-            "examples_per_s": model.record["examples_per_s"],
-            "parameters": sum(tower["touched"] for tower in model.record["parameters"].values())} | {k: figures[k] for k in FIGURES}
+    return {"arm": arm, "seed": seed, "seconds": seconds, "epochs": len(asked["history"]), "valid_auc": asked["metrics"]["auc"],
+            "examples_per_s": asked["examples_per_s"],
+            "parameters": sum(tower["touched"] for tower in asked["parameters"].values())} | {k: figures[k] for k in FIGURES}
 
 
 def _logistic_regression(data: Dataset) -> dict:
@@ -80,7 +64,8 @@ def _logistic_regression(data: Dataset) -> dict:
     train, test = encoder.rows(data.train), encoder.rows(data.test)
     model = LogisticRegression(max_iter=1000).fit(_one_hot(encoder, train), train.labels)
     seconds = time.perf_counter() - start
-    return _outside("logistic regression", test.labels, model.predict_proba(_one_hot(encoder, test))[:, 1], model.coef_.size + 1, seconds)
+    probabilities = model.predict_proba(_one_hot(encoder, test))[:, 1]
+    return _outside("logistic regression", test.labels, probabilities, model.coef_.size + 1, seconds)
 
 
 def _one_hot(encoder: wd.Encoder, rows: Rows) -> csr_matrix:
@@ -99,14 +84,19 @@ def _frames(data: Dataset) -> tuple:
     return train.drop(columns="income"), train.income == ">50K", test.drop(columns="income"), test.income == ">50K"
 
 
-def _lightgbm(data: Dataset) -> dict:
-    import lightgbm
-
+def _lightgbm(data: Dataset) -> list[dict]:
+    """Gradient boosting at its usual settings; nothing where it cannot be imported."""
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:
+        print(f"LightGBM is left out: {error}. Try: pip install 'widedeep[lightgbm]'", file=sys.stderr)
+        return []
     train, labels, test, truth = _frames(data)
     start = time.perf_counter()
-    model = lightgbm.LGBMClassifier(n_estimators=300, learning_rate=0.05, num_leaves=31, verbose=-1, random_state=0).fit(train, labels)
+    settings = {"n_estimators": 300, "learning_rate": 0.05, "num_leaves": 31, "verbose": -1, "random_state": 0}
+    model = lightgbm.LGBMClassifier(**settings).fit(train, labels)
     leaves = int(sum(tree["num_leaves"] for tree in model.booster_.dump_model()["tree_info"]))
-    return _outside("lightgbm", truth, model.predict_proba(test)[:, 1], leaves, time.perf_counter() - start)
+    return [_outside("lightgbm", truth, model.predict_proba(test)[:, 1], leaves, time.perf_counter() - start)]
 
 
 def _outside(arm: str, labels: np.ndarray, probabilities: np.ndarray, parameters: int, seconds: float) -> dict:
@@ -126,15 +116,18 @@ def _summary(rows: list[dict]) -> dict:
     return summary
 
 
-def _show(summary: dict) -> None:
-    grid = Grid("model", "AUC", "log loss", "accuracy", "parameters", "seconds", title="UCI Adult, official test rows; mean of runs ± deviation")
-    for arm, figures in summary.items():
-        cells = [f"{figures[k]:.4f}" + (f" ± {figures[k + '_sd']:.4f}" if k + "_sd" in figures else "") for k in FIGURES]
-        grid.add_row(arm, *cells, f"{figures['parameters']:,.0f}", f"{figures['seconds']:.1f}")
+def _show(result: dict[str, Any]) -> None:
+    title = "UCI Adult, official test rows; mean of runs ± deviation"
+    grid = Grid("model", "AUC", "log loss", "accuracy", "parameters", "seconds", title=title)
+    for arm, figures in result["figures"].items():
+        grid.add_row(arm, *(cell(figures, name) for name in FIGURES), f"{figures['parameters']:,.0f}", f"{figures['seconds']:.1f}")
     Console(width=110).print(grid)
     print("Parameters are the weights that training rows touched (of trees: leaves); seconds are of one training, without scoring.")
-    if "lightgbm" not in summary:
-        print("LightGBM is not installed, so its row is left out: pip install lightgbm")
+
+
+def cell(figures: dict[str, float], name: str) -> str:
+    """A figure with its deviation over runs, if there were several."""
+    return f"{figures[name]:.4f}" + (f" ± {figures[name + '_sd']:.4f}" if name + "_sd" in figures else "")
 
 
 if __name__ == "__main__":

@@ -1,31 +1,51 @@
-"""Where and when a figure was measured, and where it is kept."""
+"""What every benchmark shares: its options, where and when it was measured, and where the result is kept."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("widedeep", "tensorflow", "tf_keras", "tensorflow-recommenders", "numpy", "pyarrow", "scikit-learn", "lightgbm")
 
 
-def where_and_when() -> dict:
+def options(description: str, name: str) -> argparse.ArgumentParser:
+    """The options of a benchmark called `name`; more can be added."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}.json")
+    return parser
+
+
+def publish(name: str, result: dict[str, Any], chosen: argparse.Namespace, show: Callable[[dict[str, Any]], None]) -> None:
+    """Save and print a result, beside the machine, the versions and the date."""
+    result = result | where_and_when()
+    if chosen.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if chosen.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+
+
+def committed(name: str) -> dict[str, Any]:
+    """The committed result of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def where_and_when() -> dict[str, Any]:
     """The machine, the versions of what was measured, and the date."""
-    versions = {name: metadata.version(name) for name in LIBRARIES if _installed(name)}
-    return {"machine": {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": round(_memory() / 2**30), "system": platform.system()},
-            "versions": {"python": platform.python_version()} | versions, "date": datetime.date.today().isoformat()}
-
-
-def save(name: str, result: dict) -> Path:
-    """Write a result to benchmarks/results/<name>.json; returns its path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": round(_memory() / 2**30), "system": platform.system()}
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES if _installed(name)}
+    return {"machine": machine, "versions": versions, "date": datetime.date.today().isoformat()}
 
 
 def _installed(name: str) -> bool:

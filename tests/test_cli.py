@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import three_way
 
 import widedeep as wd
 from tests.worlds import xor, xor_schema
@@ -270,23 +271,13 @@ def test_ctrl_c_before_training_writes_nothing(here):
 # ----------------------------------------------------------------------------------------------- what a cross of three can do
 
 
-def three_way(rows, seed):
-    """The label is the parity of a, b and one tag of a list; the other tags of the list say nothing."""
-    rng = np.random.default_rng(seed)
-    a, b, tag = (rng.integers(0, 6, rows) for _ in range(3))
-    tags = [[f"t{t}", *(f"noise{n}" for n in rng.integers(0, 5, k))] for t, k in zip(tag, rng.integers(0, 3, rows))]
-    return pd.DataFrame({"a": [f"a{i}" for i in a], "b": b, "tags": tags, "y": (a + b + tag) % 2})
-
-
-def test_what_a_three_way_cross_with_a_list_decides_is_learned_with_it_and_cannot_be_without(here, capsys):
-    three_way(12_000, 0).to_parquet("train.parquet")
-    three_way(3_000, 1).to_parquet("test.parquet")
-    columns = {"a": wd.Categorical(), "b": wd.Categorical(), "tags": wd.Categorical(), "abt": wd.Crossed(("a", "b", "tags"), bins=4096)}
-    joint = wd.Schema(wd.Label("y"), columns, wd.Wide(("a", "b", "tags", "abt")), wd.Deep(("a", "b", "tags"), hidden=(32,), width=4),
-                      wd.Training(epochs=8, wide=wd.Optimizer("ftrl", rate=0.5)))
-    found = {}
-    for name, schema in (("joint", joint), ("wide", replace(joint, wide=wd.Wide(("a", "b", "tags")), deep=wd.Deep()))):
-        (here / f"{name}.toml").write_text(schema.to_toml())
-        assert run(capsys, "train", "train.parquet", "--schema", f"{name}.toml", "--out", name)[0] == 0
-        found[name] = json.loads(run(capsys, "evaluate", name, "test.parquet", "--json")[1])["auc"]
-    assert found["joint"] >= 0.99 and found["wide"] <= 0.55, found
+def test_what_a_three_way_cross_with_a_list_decides_is_learned_with_it_and_cannot_be_without(tmp_path, capsys):
+    for name, rows, seed in (("train", three_way.TRAIN_ROWS, 0), ("test", three_way.TEST_ROWS, 1)):
+        three_way.table(rows, seed).to_parquet(tmp_path / f"{name}.parquet")
+    found = []
+    for arm, schema in three_way.SCHEMAS.items():
+        (tmp_path / "s.toml").write_text(schema.to_toml())
+        train = ("train", tmp_path / "train.parquet", "--schema", tmp_path / "s.toml", "--out", tmp_path / arm)
+        assert run(capsys, *train)[0] == 0
+        found.append(json.loads(run(capsys, "evaluate", tmp_path / arm, tmp_path / "test.parquet", "--json")[1])["auc"])
+    assert found[0] >= 0.99 and found[1] <= 0.55, found

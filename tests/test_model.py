@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import vocabulary
 
 import widedeep as wd
 from tests.tolerances import OP, STEP, TRAINED
@@ -215,3 +216,12 @@ def test_pretrained_vectors_start_where_the_file_says_and_stay_if_frozen(tmp_pat
         moved = np.abs(table - np.float32([[4, 5]] * 3 + [[1, 2], [3, 4], [5, 6], [7, 8]])).max(axis=1)
         assert (moved[[0, 2, 6]] == 0).all(), "rows that training did not touch keep their vectors"
         assert (moved[[3, 4, 5]] > 0).all() == trainable
+
+
+@pytest.mark.parametrize("large", [100_000, pytest.param(vocabulary.LARGE, marks=pytest.mark.slow)])
+def test_a_step_is_the_same_whatever_the_size_of_the_table_and_leaves_idle_rows_alone(large):
+    models, place = vocabulary.pair(1_000, large, hidden=(16,))
+    found = vocabulary.same_step(models, place, batch=256)
+    assert found["largest_difference"] <= STEP and found["idle_rows_identical"], found
+    assert found["touched_rows"] > 100 and found["duplicates_per_batch"] > 500, found
+    assert vocabulary.dense_difference(1_000, batch=256) <= STEP

@@ -7,68 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import rare_ids
 
 import widedeep as wd
 from tests.worlds import xor, xor_schema
-from widedeep import training
-from widedeep.encoder import Encoder
 from widedeep.evaluation import metrics
-from widedeep.model import WideDeep
-from widedeep.optimizers import FTRL, AdaGrad
-
-
-IDS = 10_000
-
-
-@pytest.fixture(scope="module")
-def rare_ids():
-    """Each id is seen at most 5 times in training and decides its rows' label with probability .9; x says a little."""
-    rng = np.random.default_rng(0)
-    favour = rng.integers(0, 2, IDS)
-
-    def table(copies, seed):
-        draw = np.random.default_rng(seed)
-        ids = draw.permutation(np.repeat(np.arange(IDS), copies))
-        likes = np.where(draw.random(len(ids)) < 0.9, favour[ids], 1 - favour[ids])
-        return pd.DataFrame({"id": ids, "x": draw.normal(size=len(ids)) + 0.3 * likes, "y": likes})
-
-    schema = wd.Schema(wd.Label("y"), {"id": wd.Categorical(), "x": wd.Numeric()}, wide=wd.Wide(("id",)), deep=wd.Deep(("x",), hidden=(16,)))
-    train = table(rng.integers(1, 6, IDS), 1)
-    assert train.id.value_counts().max() == 5
-    found = {}
-    for arm, each in (("wide", schema.only("wide")), ("joint", schema)):
-        encoder = Encoder.fit(each, train)
-        found[arm] = each, encoder, encoder.rows(train), encoder.rows(table(2, 2))
-    return found
-
-
-def run(rare_ids, arm, batch, seed):
-    schema, encoder, rows, test = rare_ids[arm]
-    wide = wd.Optimizer("ftrl", rate=0.05, accumulator=0.1, l1=0.3)
-    model = WideDeep(replace(schema, training=wd.Training(wide=wide)), encoder, seed=seed)
-    training.fit(model, rows, epochs=20, batch=batch, seed=seed)
-    auc = metrics.auc(test.labels, training.predict(model, test)[:, 0])
-    return auc, np.count_nonzero(model.state()["wide/wide/table"])
-
-
-def alike(rare_ids, arm, seeds):
-    """Do batches of 64 and of 4,096 give the same AUC and the same number of non-zero weights, on average over seeds?"""
-    (auc_64, nonzero_64), (auc_4096, nonzero_4096) = (
-        np.mean([run(rare_ids, arm, batch, seed) for seed in seeds], axis=0) for batch in (64, 4096))
-    return abs(auc_64 - auc_4096) <= 0.005 and abs(nonzero_64 - nonzero_4096) <= 0.1 * nonzero_4096, (auc_64, auc_4096, nonzero_64, nonzero_4096)
 
 
 @pytest.mark.parametrize("arm", ["wide", "joint"])
-def test_rare_ids_are_learned_alike_at_batch_64_and_4096(rare_ids, arm):
-    same, seen = alike(rare_ids, arm, (0, 1, 2))
-    assert same and min(seen[:2]) > 0.8, seen
+def test_ids_seen_at_most_five_times_are_learned_alike_at_batch_64_and_4096(arm):
+    found = rare_ids.compare(arm)
+    assert rare_ids.alike(found) and min(size["auc"] for size in found.values()) > 0.8, found
 
 
-def test_with_the_gradient_of_the_mean_loss_they_are_not(rare_ids, monkeypatch):
-    monkeypatch.delattr(FTRL, "of_summed_loss")
-    monkeypatch.delattr(AdaGrad, "of_summed_loss")
-    same, seen = alike(rare_ids, "wide", (0, 1, 2))
-    assert not same, seen
+def test_with_the_gradient_of_the_mean_loss_they_are_not():
+    with rare_ids.mean_loss():
+        found = rare_ids.compare("wide")
+    assert not rare_ids.alike(found), found
 
 
 def test_the_record_tells_what_was_asked_and_what_came_out():
