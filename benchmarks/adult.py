@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import record
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.sparse import csr_matrix
 
+import record
 import widedeep as wd
 from widedeep.datasets import Dataset, load_adult
 from widedeep.evaluation import metrics
@@ -120,9 +120,10 @@ def _show(result: dict[str, Any]) -> None:
     title = "UCI Adult, official test rows; mean of runs ± deviation"
     grid = Grid("model", "AUC", "log loss", "accuracy", "parameters", "seconds", title=title)
     for arm, figures in result["figures"].items():
-        grid.add_row(arm, *(cell(figures, name) for name in FIGURES), f"{figures['parameters']:,.0f}", f"{figures['seconds']:.1f}")
+        grid.add_row(arm, *(cell(figures, name) for name in FIGURES), f"{figures['parameters']:,.0f}",
+                     f"{figures['seconds']:.1f}")
     Console(width=110).print(grid)
-    print("Parameters are the weights that training rows touched (of trees: leaves); seconds are of one training, without scoring.")
+    print("Parameters: weights that training rows touched (of trees: leaves); seconds: of one training, without scoring.")
 
 
 def cell(figures: dict[str, float], name: str) -> str:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import record
 
+import record
 import widedeep as wd
 from widedeep import training
 from widedeep.encoder import Encoder
@@ -98,7 +97,8 @@ def main() -> None:
 
 def _show(result: dict[str, Any]) -> None:
     for arm, found in result["figures"].items():
-        parts = [f"batch {b}: AUC {found[str(b)]['auc']:.4f}, {found[str(b)]['nonzero']:,.0f} non-zero weights" for b in BATCHES]
+        parts = [f"batch {b}: AUC {found[str(b)]['auc']:.4f}, {found[str(b)]['nonzero']:,.0f} non-zero weights"
+                 for b in BATCHES]
         print(f"{arm}: {'; '.join(parts)}; alike: {found['alike']}")
 
 

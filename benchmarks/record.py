@@ -43,7 +43,8 @@ def committed(name: str) -> dict[str, Any]:
 
 def where_and_when() -> dict[str, Any]:
     """The machine, the versions of what was measured, and the date."""
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": round(_memory() / 2**30), "system": platform.system()}
+    machine = {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": round(_memory() / 2**30),
+               "system": platform.system()}
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES if _installed(name)}
     return {"machine": machine, "versions": versions, "date": datetime.date.today().isoformat()}
 

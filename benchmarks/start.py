@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
+
 import record
 
 ROUNDS = 15

@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import record
 
+import record
 import widedeep as wd
 
-COLUMNS = {"a": wd.Categorical(), "b": wd.Categorical(), "tags": wd.Categorical(), "a_x_b_x_tags": wd.Crossed(("a", "b", "tags"), bins=4096)}
+COLUMNS = {"a": wd.Categorical(), "b": wd.Categorical(), "tags": wd.Categorical(),
+           "a_x_b_x_tags": wd.Crossed(("a", "b", "tags"), bins=4096)}
 JOINT = wd.Schema(wd.Label("y"), COLUMNS, wd.Wide(("a", "b", "tags", "a_x_b_x_tags")),
                   wd.Deep(("a", "b", "tags"), hidden=(32,), width=4),
                   wd.Training(epochs=8, wide=wd.Optimizer("ftrl", rate=0.5)))
@@ -57,7 +58,8 @@ def main() -> None:
     command = [os.path.join(os.path.dirname(sys.executable), "widedeep")]
     with tempfile.TemporaryDirectory() as folder:
         runs = {arm: [auc_of(arm, seed, command, Path(folder)) for seed in range(chosen.seeds)] for arm in SCHEMAS}
-    figures = {arm: {"auc": float(np.mean(aucs)), "auc_lowest": min(aucs), "auc_highest": max(aucs)} for arm, aucs in runs.items()}
+    figures = {arm: {"auc": float(np.mean(aucs)), "auc_lowest": min(aucs), "auc_highest": max(aucs)}
+               for arm, aucs in runs.items()}
     record.publish("three_way", {"figures": figures, "runs": runs}, chosen, _show)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import record
 
+import record
 import widedeep as wd
 from widedeep._keras import tf
 from widedeep.encoder import Encoder
@@ -43,7 +43,8 @@ def batch_of(ids: np.ndarray, labels: np.ndarray) -> Rows:
     return Rows({"wide/ids": ids.astype(np.int32), "deep.16/ids": ids.astype(np.int32)}, labels)
 
 
-def pair(small_rows: int = SMALL, large_rows: int = LARGE, hidden: tuple[int, ...] = HIDDEN) -> tuple[dict[str, WideDeep], np.ndarray]:
+def pair(small_rows: int = SMALL, large_rows: int = LARGE,
+         hidden: tuple[int, ...] = HIDDEN) -> tuple[dict[str, WideDeep], np.ndarray]:
     """Two models that start alike, and the large table's row for each row of the small one."""
     small, large = model_of(small_rows, hidden), model_of(large_rows, hidden)
     place = np.arange(small_rows) * (large_rows // small_rows)
@@ -116,7 +117,8 @@ def main() -> None:
     models, place = pair()
     figures = same_step(models, place) | {"dense_difference": dense_difference()}
     seconds = seconds_per_step(models, place)
-    figures |= {"step_10k_s": seconds["small"], "step_10m_s": seconds["large"], "step_10m_over_10k": seconds["large"] / seconds["small"]}
+    figures |= {"step_10k_s": seconds["small"], "step_10m_s": seconds["large"],
+                "step_10m_over_10k": seconds["large"] / seconds["small"]}
     record.publish("vocabulary", {"figures": figures}, chosen, _show)
 
 

@@ -159,8 +159,8 @@ def test_a_model_with_every_kind_of_column_and_another_optimizer_comes_back(tmp_
     import pandas as pd
     rng = np.random.default_rng(0)
     table = pd.DataFrame({
-        "n": rng.normal(size=200), "tags": [list(rng.integers(0, 5, k)) for k in rng.integers(0, 4, 200)], "when": np.arange(200),
-        "id": rng.integers(0, 9, 200).astype(str), "y": rng.integers(0, 2, 200)})
+        "n": rng.normal(size=200), "tags": [list(rng.integers(0, 5, k)) for k in rng.integers(0, 4, 200)],
+        "when": np.arange(200), "id": rng.integers(0, 9, 200).astype(str), "y": rng.integers(0, 2, 200)})
     table["amounts"] = [[0.5] * len(tags) for tags in table.tags]
     columns = {"n": wd.Numeric(scale="quantile"), "b": wd.Bucketized("n", quantiles=4), "id": wd.Categorical(width=3),
                "tags": wd.Hashed(bins=20, weights="amounts", combiner="sqrtn"), "x": wd.Crossed(("b", "tags"), bins=50)}

@@ -61,7 +61,8 @@ print(*outcomes)
 
 @pytest.mark.parametrize(("case", "before"), [("replacing", "old"), ("fresh", "nothing")])
 def test_killed_at_any_step_the_folder_is_what_it_was_or_what_it_should_become(case, before, tmp_path):
-    done = subprocess.run([sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), case], text=True, capture_output=True, check=False)
+    command = [sys.executable, "-c", KILLED_AT_EVERY_STEP, str(tmp_path), case]
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     outcomes = done.stdout.split()
     turn = outcomes.index("new")

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import three_way
 
+import three_way
 import widedeep as wd
 from tests.worlds import xor, xor_schema
 from widedeep.cli import main
@@ -76,7 +76,8 @@ def test_without_json_people_read_figures_and_where_things_are(here, capsys):
 
 def test_the_same_seed_gives_the_same_scores_and_a_second_table_can_be_the_validation_rows(here, capsys):
     for out in ("one", "two"):
-        assert run(capsys, "train", "train.parquet", "--schema", "s.toml", "--out", out, "--valid", "test.parquet", "--seed", 5)[0] == 0
+        more = ("--out", out, "--valid", "test.parquet", "--seed", 5)
+        assert run(capsys, "train", "train.parquet", "--schema", "s.toml", *more)[0] == 0
     one, two = (wd.load(path) for path in ("one", "two"))
     assert one.record["split"]["how"] == "given" and one.record["split"]["rows"] == {"train": 600, "valid": 300}
     np.testing.assert_allclose(*(wd.predict(m, "test.parquet")["logit"].to_numpy() for m in (one, two)), atol=1e-3)
@@ -149,28 +150,36 @@ def swap(old, new):
 
 HEADER = "a,b,x,y\n"
 BAD = {
-    "a missing column": (table(lambda t: t.rename(columns={"a": "aa"})), r"lacks columns: ['a']. Known: ['aa', 'b', 'x', 'y']. Did you mean 'aa'?"),
+    "a missing column": (table(lambda t: t.rename(columns={"a": "aa"})),
+                         r"lacks columns: ['a']. Known: ['aa', 'b', 'x', 'y']. Did you mean 'aa'?"),
     "a duplicate column": (duplicate, "a column's name must be unique. Got 'a' 2 times"),
     "a mistyped column": (table(lambda t: t.assign(x=pd.Timestamp("2024-01-01"))), "Column 'x': a feature is text, an integer"),
     "an empty table": (table(lambda t: t.head(0)), "a table must have rows"),
     "a label of one class": (table(lambda t: t.assign(y=1)), "Label 'y': the training rows hold one class only, 1"),
-    "a label with nulls": (table(lambda t: t.assign(y=t.y.where(t.index != 7))), "Label 'y': each row's label is present. Got None in row"),
+    "a label with nulls": (table(lambda t: t.assign(y=t.y.where(t.index != 7))),
+                           "Label 'y': each row's label is present. Got None in row"),
     "an unknown label value": (table(lambda t: t.assign(y=t.y + 5)), "Label 'y': no training row has the positive value 1"),
     "three label values": (table(lambda t: t.assign(y=t.index % 3)), "Label 'y': a binary label has two values. Got ["),
-    "a cross of unknown columns": (swap('sources = ["a", "b"]', 'sources = ["a", "bb"]'), "names columns that [columns] lacks: ['bb']"),
-    "an all-null column": (table(lambda t: t.assign(a=pd.Series([None] * len(t), dtype="str"))), "Column 'a': every training row is missing"),
+    "a cross of unknown columns": (swap('sources = ["a", "b"]', 'sources = ["a", "bb"]'),
+                                    "names columns that [columns] lacks: ['bb']"),
+    "an all-null column": (table(lambda t: t.assign(a=pd.Series([None] * len(t), dtype="str"))),
+                           "Column 'a': every training row is missing"),
     "a truncated Parquet file": (truncate, "train.parquet: not a Parquet file, or a truncated or damaged one"),
-    "text in a numeric column": (table(lambda t: t.assign(x=t.x.astype(str).where(t.index != 150, "tall"))), "Got 'tall' in row"),
+    "text in a numeric column": (table(lambda t: t.assign(x=t.x.astype(str).where(t.index != 150, "tall"))),
+                                 "Got 'tall' in row"),
     "an unknown key": (swap("epochs", "epoch"), "[training] has unknown settings: ['epoch']"),
     "an unknown key of a column": (swap('kind = "numeric"', 'kind = "numeric", scales = "log"'), "'scales'"),
     "text that is no TOML": (text(lambda schema: schema + "\n[["), "s.toml is not TOML"),
     "a schema that is not there": (lambda here: (here / "s.toml").unlink(), "The schema 's.toml' cannot be read"),
-    "a table that is not there": (lambda here: (here / "train.parquet").unlink(), "train.parquet: there is no such file or folder"),
+    "a table that is not there": (lambda here: (here / "train.parquet").unlink(),
+                                  "train.parquet: there is no such file or folder"),
     "an unknown optimizer": (swap('"adagrad"', '"adagard"'), "adagard"),
 }
 BAD_CSV = {
-    "a row with too few fields": (HEADER + "a1,1,0.5,1\na2,2,0.5,0\na3,3\n", "train.csv, line 4: a row has as many fields as the header, 4. Got 2"),
-    "text in a number": (HEADER + "a1,1,0.5,1\na2,2,tall,0\n" + "a3,3,1,1\n" * 50, "train.csv, line 3: column 'x' is read as double. Got 'tall'"),
+    "a row with too few fields": (HEADER + "a1,1,0.5,1\na2,2,0.5,0\na3,3\n",
+                                  "train.csv, line 4: a row has as many fields as the header, 4. Got 2"),
+    "text in a number": (HEADER + "a1,1,0.5,1\na2,2,tall,0\n" + "a3,3,1,1\n" * 50,
+                         "train.csv, line 3: column 'x' is read as double. Got 'tall'"),
     "only a header": (HEADER, "a CSV file must have a header and rows"),
 }
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import vocabulary
 
+import vocabulary
 import widedeep as wd
 from tests.tolerances import OP, STEP, TRAINED
 from tests.worlds import xor, xor_schema
@@ -105,7 +105,8 @@ def test_a_weight_of_two_is_the_row_twice():
 def rare(rows=3000, seed=0):
     """Hashed ids, so that most table rows are touched by nobody."""
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"user": rng.integers(0, 50, rows), "tags": [list(rng.integers(0, 9, k)) for k in rng.integers(0, 4, rows)]})
+    table = pd.DataFrame({"user": rng.integers(0, 50, rows),
+                          "tags": [list(rng.integers(0, 9, k)) for k in rng.integers(0, 4, rows)]})
     return table.assign(y=(table.user % 2 == 0).astype(int))
 
 
@@ -204,9 +205,10 @@ def test_a_saved_model_gives_the_same_scores_and_trains_on_alike(tmp_path):
 
 
 def test_pretrained_vectors_start_where_the_file_says_and_stay_if_frozen(tmp_path):
-    pd.DataFrame({"value": ["a0", "a1", "a2", "zz"], "vector": [[1.0, 2], [3, 4], [5, 6], [7, 8]]}).to_parquet(tmp_path / "v.parquet")
+    file = tmp_path / "v.parquet"
+    pd.DataFrame({"value": ["a0", "a1", "a2", "zz"], "vector": [[1.0, 2], [3, 4], [5, 6], [7, 8]]}).to_parquet(file)
     for trainable in (False, True):
-        column = wd.Categorical(pretrained=str(tmp_path / "v.parquet"), trainable=trainable)
+        column = wd.Categorical(pretrained=str(file), trainable=trainable)
         schema = wd.Schema(wd.Label("y"), {"a": column, "b": wd.Categorical()}, deep=wd.Deep(("a", "b"), hidden=(8,)),
                            training=wd.Training(epochs=2))
         model = wd.fit(schema, xor(300), seed=0)

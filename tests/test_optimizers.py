@@ -85,7 +85,8 @@ def test_two_optimizers_composed_equal_two_done_by_hand():
     together = TowerOptimizers([wide, deep], [FTRL(0.1), AdaGrad(0.3)])
     ftrl, adagrad = FTRL(0.1), AdaGrad(0.3)
     for g in (1.0, -2.0, 0.5):
-        together.apply_gradients([(tf.constant(np.full(v.shape, g, np.float32)), v) for layer in (wide, deep) for v in layer.variables])
+        together.apply_gradients([(tf.constant(np.full(v.shape, g, np.float32)), v)
+                                  for layer in (wide, deep) for v in layer.variables])
         ftrl.apply_gradients([(tf.constant(np.full(v.shape, g, np.float32)), v) for v in alone_wide.variables])
         adagrad.apply_gradients([(tf.constant(np.full(v.shape, g, np.float32)), v) for v in alone_deep.variables])
     for mine, alone in ((wide, alone_wide), (deep, alone_deep)):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import rare_ids
 
+import rare_ids
 import widedeep as wd
 from tests.worlds import xor, xor_schema
 from widedeep.evaluation import metrics
@@ -33,7 +33,8 @@ def test_the_record_tells_what_was_asked_and_what_came_out():
     assert sum(record["split"]["rows"].values()) == 500
     assert len(record["history"]) == 4 and record["stopped"] == "epochs"
     best = record["history"][record["best_epoch"] - 1]
-    assert record["metrics"]["auc"] == pytest.approx(best["valid_auc"], abs=1e-9) == max(e["valid_auc"] for e in record["history"])
+    highest = max(epoch["valid_auc"] for epoch in record["history"])
+    assert record["metrics"]["auc"] == pytest.approx(best["valid_auc"], abs=1e-9) == highest
 
 
 def test_evaluate_and_predict_agree_and_carry_group_and_weight():
@@ -54,8 +55,8 @@ def test_regression_is_reported_in_the_label_s_units():
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"a": rng.integers(0, 5, 1000), "x": rng.normal(size=1000)})
     table["price"] = 1e6 + 5e4 * table.a + 1e4 * table.x
-    schema = wd.Schema(wd.Label("price", kind="regression"), {"a": wd.Categorical(), "x": wd.Numeric()}, wide=wd.Wide(("a", "x")),
-                       deep=wd.Deep(("a", "x"), hidden=(16,), width=4),
+    schema = wd.Schema(wd.Label("price", kind="regression"), {"a": wd.Categorical(), "x": wd.Numeric()},
+                       wide=wd.Wide(("a", "x")), deep=wd.Deep(("a", "x"), hidden=(16,), width=4),
                        training=wd.Training(epochs=30, wide=wd.Optimizer("ftrl", rate=0.5)))
     model = wd.fit(schema, table, valid=0.2)
     figures = wd.evaluate(model, table)

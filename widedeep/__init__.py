@@ -28,8 +28,8 @@ _LAZY = {
 }
 
 __all__ = ["ArtifactError", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label", "Numeric",
-           "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError", "WidedeepWarning",
-           *_LAZY]
+           "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError",
+           "WidedeepWarning", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,8 @@ from widedeep.towers import DeepTower, EmbeddingTable, WideTower
 from widedeep.tracing import named_weights, trace
 from widedeep.training import tensors
 
+CHANGED = "The model was changed after it was saved."
+
 
 class WideDeep(tfrs.models.Model):
     """A schema's towers over an encoder's features, as a tensorflow-recommenders model with a `Ranking` task.
@@ -108,7 +110,8 @@ class WideDeep(tfrs.models.Model):
     def _parameters(self, tower: tf_keras.layers.Layer) -> dict[str, int]:
         allocated = sum(int(np.prod(v.shape)) for v in tower.weights)
         idle = sum(int((self.touches[table.name] == 0).sum()) * int(table.table.shape[1]) for table in tower.tables)
-        return {"allocated": allocated, "touched": allocated - idle, "nonzero": sum(int(np.count_nonzero(v.numpy())) for v in tower.weights)}
+        nonzero = sum(int(np.count_nonzero(v.numpy())) for v in tower.weights)
+        return {"allocated": allocated, "touched": allocated - idle, "nonzero": nonzero}
 
     def trace(self, batch: Any, gradients: bool = False) -> dict[str, Any]:
         """Everything between a batch and its probabilities, as NumPy by name: ids, embeddings, hidden layers, each tower's
@@ -118,7 +121,7 @@ class WideDeep(tfrs.models.Model):
         """
         rows = batch if isinstance(batch, Rows) else self.encoder.rows(batch, labelled=gradients)
         data = tensors(rows)
-        forward = (lambda: self.compute_loss((data.features, data.labels, data.weights))) if gradients else (lambda: self(data.features))
+        forward = (lambda: self.compute_loss(data)) if gradients else (lambda: self(data.features))
         found = {name: part if isinstance(part, np.ndarray) else _lists(part) for name, part in rows.features.items()}
         found |= trace(self, forward, gradients)
         logit = sum(found[tower.name] for tower in self.towers)
@@ -141,8 +144,8 @@ class WideDeep(tfrs.models.Model):
         return optimizers.state_of(self.optimizer, {n: v for n, v in named_weights(self).items() if v.ref() in trainable})
 
     @classmethod
-    def restore(cls, schema: Schema, encoder: Encoder, state: Mapping[str, np.ndarray], optimizer_state: Mapping[str, np.ndarray],
-                record: Mapping[str, Any]) -> WideDeep:
+    def restore(cls, schema: Schema, encoder: Encoder, state: Mapping[str, np.ndarray],
+                optimizer_state: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> WideDeep:
         """The model whose `state` and `optimizer_state` these are. Raises: ArtifactError naming what does not fit."""
         model = cls(schema, encoder, record=record, pretrained=_saved_pretrained(schema, state))
         touches = {f"{name}/touches" for name in model.touches}
@@ -150,7 +153,7 @@ class WideDeep(tfrs.models.Model):
         for name, counts in model.touches.items():
             saved = state.get(f"{name}/touches")
             if saved is None or saved.shape != counts.shape:
-                raise ArtifactError(f"The saved weights lack a count for each row of table {name!r}. The model was changed after it was saved.")
+                raise ArtifactError(f"The saved weights lack a count for each row of table {name!r}. {CHANGED}")
             model.touches[name] = saved.astype(np.uint32)
         _assign(model._optimizer_variables(), optimizer_state, "optimizer state")
         return model
@@ -165,10 +168,11 @@ class Settle(tf_keras.callbacks.Callback):
 
 def _assign(variables: Mapping[str, tf.Variable], saved: Mapping[str, np.ndarray], what: str) -> None:
     if differ := sorted(set(variables) ^ set(saved)):
-        raise ArtifactError(f"The saved {what} and the schema differ in: {differ[:6]}. The model was changed after it was saved.")
+        raise ArtifactError(f"The saved {what} and the schema differ in: {differ[:6]}. {CHANGED}")
     for name, variable in variables.items():
-        if tuple(saved[name].shape) != tuple(variable.shape):
-            raise ArtifactError(f"The saved {what} have {name!r} of shape {tuple(saved[name].shape)}; the schema needs {tuple(variable.shape)}.")
+        found, needed = tuple(saved[name].shape), tuple(variable.shape)
+        if found != needed:
+            raise ArtifactError(f"The saved {what} have {name!r} of shape {found}; the schema needs {needed}.")
         variable.assign(saved[name])
 
 
@@ -200,7 +204,7 @@ def _saved_pretrained(schema: Schema, state: Mapping[str, np.ndarray]) -> dict[s
     """The same out of saved weights: a saved model does not need the files it once read."""
     names = [n for n in schema.deep.columns if getattr(schema.columns[n], "pretrained", None)]
     if lost := [n for n in names if f"deep/deep.{n}/table" not in state]:
-        raise ArtifactError(f"The saved weights lack the pretrained vectors of {lost}. The model was changed after it was saved.")
+        raise ArtifactError(f"The saved weights lack the pretrained vectors of {lost}. {CHANGED}")
     return {n: state[f"deep/deep.{n}/table"] for n in names}
 
 

@@ -31,7 +31,8 @@ class FTRL(legacy.Ftrl):
     of_summed_loss = True
 
     def __init__(self, rate: float = 0.05, accumulator: float = 0.1, l1: float = 0.0, l2: float = 0.0, name: str = "FTRL"):
-        super().__init__(rate, initial_accumulator_value=accumulator, l1_regularization_strength=l1, l2_regularization_strength=l2, name=name)
+        super().__init__(rate, initial_accumulator_value=accumulator, l1_regularization_strength=l1,
+                         l2_regularization_strength=l2, name=name)
 
 
 class AdaGrad(legacy.Adagrad):
@@ -74,13 +75,14 @@ def make(settings: Optimizer):
     if settings.optimizer == "adagrad":
         return AdaGrad(settings.rate, settings.accumulator, settings.warmup)
     known = _named(tf_keras.optimizers, tf_keras.optimizers.Optimizer) | _named(legacy, legacy.Optimizer)
-    if settings.optimizer.lower() not in known:
+    name, options = settings.optimizer.lower(), dict(settings.options)
+    if name not in known:
         raise SchemaError(f"An optimizer is ftrl, adagrad, or one of tf_keras's: {sorted(known)}. Got {settings.optimizer!r}."
-                          + did_you_mean(settings.optimizer.lower(), known))
+                          + did_you_mean(name, known))
     try:
-        return known[settings.optimizer.lower()](learning_rate=settings.rate, **settings.options)
+        return known[name](learning_rate=settings.rate, **options)
     except (TypeError, ValueError) as error:
-        raise SchemaError(f"Optimizer {settings.optimizer!r} does not take the options {dict(settings.options)}: {error}.") from error
+        raise SchemaError(f"Optimizer {settings.optimizer!r} does not take the options {options}: {error}.") from error
 
 
 def _named(module: object, base: type) -> dict[str, type]:
@@ -115,7 +117,8 @@ def as_expected(optimizer, gradients: Iterable[tuple], weight: tf.Tensor) -> lis
     `weight` () is the total weight of the batch; `optimizer` is `TowerOptimizers` or one optimizer for everything.
     """
     if isinstance(optimizer, TowerOptimizers):
-        summed = {v.ref() for one, tower in optimizer.owned if hasattr(one, "of_summed_loss") for v in tower.trainable_variables}
+        summed = {v.ref() for one, tower in optimizer.owned if hasattr(one, "of_summed_loss")
+                  for v in tower.trainable_variables}
         return [(g if v.ref() in summed else _divide(g, weight), v) for g, v in gradients]
     return [(g if hasattr(optimizer, "of_summed_loss") else _divide(g, weight), v) for g, v in gradients]
 

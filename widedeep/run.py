@@ -20,7 +20,7 @@ from widedeep.errors import WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.labels import LabelFit
 from widedeep.model import Settle, WideDeep
-from widedeep.rows import Rows
+from widedeep.rows import Rows, concatenate
 from widedeep.schema import Schema
 from widedeep.splits import Split, given_split, split
 from widedeep.tables import Table
@@ -98,16 +98,19 @@ def evaluate(model: WideDeep, source: Any) -> dict[str, Any]:
 
     Raises: DataError for missing columns, impossible labels and an empty table.
     """
-    tally = Tally()
-    label, schema = model.encoder.label, model.schema
-    pieces = [(training.predict(model, rows)[:, 0], rows, batch) for rows, batch in
-              model.encoder.stream(Table.of(source, schema), tally, also=(schema.group,) if schema.group else ())]
-    outputs = np.concatenate([piece[0] for piece in pieces])
-    labels = np.concatenate([piece[1].labels for piece in pieces])
-    weights = np.concatenate([piece[1].weights for piece in pieces]) if schema.weight else None
-    groups = pa.chunked_array([piece[2].column(schema.group) for piece in pieces]).to_numpy() if schema.group else None
+    tally, label, schema = Tally(), model.encoder.label, model.schema
+    groups: list[pa.Array] = []
+
+    def scored() -> Iterator[Rows]:
+        also = (schema.group,) if schema.group else ()
+        for rows, batch in model.encoder.stream(Table.of(source, schema), tally, also=also):
+            groups.extend(batch.column(name) for name in also)
+            yield Rows({"": training.predict(model, rows)[:, 0]}, rows.labels, rows.weights)
+
+    rows = concatenate(list(scored()))
     warn_of_unseen(tally, model.record.get("unseen", {}))
-    figures = metrics.report(label.kind, label.decode(labels), label.decode(outputs), weights, groups)
+    figures = metrics.report(label.kind, label.decode(rows.labels), label.decode(rows.features[""]), rows.weights,
+                             pa.chunked_array(groups).to_numpy() if groups else None)
     return figures | {"unseen": unseen(model, tally)}
 
 

@@ -20,7 +20,8 @@ class EmbeddingTable(tf_keras.layers.Layer):
     rows. Id −1, a dropped cross, contributes zero and is not trained.
     """
 
-    def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer, pretrained: np.ndarray | None = None):
+    def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer,
+                 pretrained: np.ndarray | None = None):
         super().__init__(name=layout.name, trainable=layout.trainable)
         self.layout = layout
         width = layout.width if pretrained is None else pretrained.shape[1]
@@ -55,8 +56,9 @@ class EmbeddingTable(tf_keras.layers.Layer):
     def _pool(self, name: str, bag: tf.RaggedTensor, rows: tf.Tensor, features: Features) -> tf.Tensor:
         """(elements, width) → (batch, width)."""
         row_of, batch = bag.value_rowids(), bag.nrows()
-        weights = features[f"{self.layout.name}/{name}/weights"].values if name in self.layout.weighted else tf.ones_like(rows[:, 0])
-        if name in self.layout.weighted:
+        weighted = name in self.layout.weighted
+        weights = features[f"{self.layout.name}/{name}/weights"].values if weighted else tf.ones_like(rows[:, 0])
+        if weighted:
             rows = rows * weights[:, tf.newaxis]
         total = tf.math.unsorted_segment_sum(rows, row_of, batch)
         combiner = self.layout.combiners[name]
@@ -120,7 +122,8 @@ class DeepTower(tf_keras.layers.Layer):
         self.hidden = []
         for index, units in enumerate(settings.hidden):
             self.hidden += _block(index, units, settings, next(seeds), next(seeds))
-        self.head = tf_keras.layers.Dense(1, kernel_initializer=tf_keras.initializers.GlorotUniform(seed=next(seeds)), name="head")
+        kernel = tf_keras.initializers.GlorotUniform(seed=next(seeds))
+        self.head = tf_keras.layers.Dense(1, kernel_initializer=kernel, name="head")
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         inputs = [_flatten(table(features)) for table in self.tables]
@@ -144,7 +147,8 @@ def _block(index: int, units: int, settings: Deep, kernel_seed: int, dropout_see
     block = [layers.Dense(units, kernel_initializer=kernel, name=f"hidden_{index}",
                           activation=None if settings.batch_norm else settings.activation)]
     if settings.batch_norm:
-        block += [layers.BatchNormalization(name=f"batch_norm_{index}"), layers.Activation(settings.activation, name=f"activation_{index}")]
+        block += [layers.BatchNormalization(name=f"batch_norm_{index}"),
+                  layers.Activation(settings.activation, name=f"activation_{index}")]
     if settings.dropout:
         block.append(Dropout(settings.dropout, dropout_seed, name=f"dropout_{index}"))
     return block

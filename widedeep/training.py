@@ -60,7 +60,8 @@ def tensors(rows: Rows) -> Tensors:
     TensorShape([2, 3])
     """
     features = {name: _tensor(part) for name, part in rows.features.items()}
-    return Tensors(features.get("", features), *(None if part is None else tf.convert_to_tensor(part) for part in (rows.labels, rows.weights)))
+    labels, weights = (None if part is None else tf.convert_to_tensor(part) for part in (rows.labels, rows.weights))
+    return Tensors(features.get("", features), labels, weights)
 
 
 def _tensor(part: np.ndarray | Bag) -> tf.Tensor | tf.RaggedTensor:
@@ -74,8 +75,9 @@ def _slice(data: Tensors, start: tf.Tensor, stop: tf.Tensor) -> tuple:
 
 
 def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: Score | None = None, metric: str = "",
-        batch: int = 256, epochs: int = 30, patience: int = 3, seed: int = 0, callbacks: Sequence[tf_keras.callbacks.Callback] = (),
-        progress: bool | None = None, tensorboard: str | None = None, names: Mapping[str, Sequence[str]] | None = None) -> History:
+        batch: int = 256, epochs: int = 30, patience: int = 3, seed: int = 0,
+        callbacks: Sequence[tf_keras.callbacks.Callback] = (), progress: bool | None = None, tensorboard: str | None = None,
+        names: Mapping[str, Sequence[str]] | None = None) -> History:
     """Train until the validation metric has not improved for `patience` epochs; the best epoch's weights are restored.
 
     `score` maps (outputs, valid rows) to figures, `metric` is the one that decides (its direction is known). Ctrl-C ends
@@ -121,7 +123,8 @@ def predict(model: tf_keras.Model, rows: Rows, batch: int = 8192) -> np.ndarray:
     if not len(rows):
         return np.zeros((0, 1), np.float32)
     forward = _forward(model)
-    return np.concatenate([forward(tensors(rows.slice(start, start + batch)).features).numpy() for start in range(0, len(rows), batch)])
+    parts = (rows.slice(start, start + batch) for start in range(0, len(rows), batch))
+    return np.concatenate([forward(tensors(part).features).numpy() for part in parts])
 
 
 def _forward(model: tf_keras.Model) -> Callable:
@@ -161,7 +164,8 @@ class _Loop:
             hooks.on_train_batch_end(index, {"loss": float(losses[-1][-1])})
             display.advance(len(chunk))
         seconds = time.perf_counter() - start
-        return {"loss": float(np.mean(np.concatenate(losses), dtype=np.float64)), "seconds": seconds, "examples_per_s": len(self.rows) / seconds}
+        loss = float(np.mean(np.concatenate(losses), dtype=np.float64))
+        return {"loss": loss, "seconds": seconds, "examples_per_s": len(self.rows) / seconds}
 
     def _chunks(self, epoch: int) -> Iterator[tuple[Rows, Tensors]]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
@@ -173,8 +177,9 @@ class _Loop:
     def _check(self, losses: np.ndarray, chunk: Rows) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            part = chunk.slice(int(bad[0]) * self.batch, (int(bad[0]) + 1) * self.batch)
-            raise TrainingError(f"The loss is {losses[bad[0]]} at step {self.steps + int(bad[0]) + 1}. {_largest(part, self.names)}. "
+            first = int(bad[0])
+            part = chunk.slice(first * self.batch, (first + 1) * self.batch)
+            raise TrainingError(f"The loss is {losses[first]} at step {self.steps + first + 1}. {_largest(part, self.names)}. "
                                 f"Lower the rates, or scale or correct that input.")
 
 
@@ -185,8 +190,8 @@ def _largest(rows: Rows, names: Mapping[str, Sequence[str]]) -> str:
         flat = part.flat if isinstance(part, Bag) else part
         if flat is not None and flat.dtype.kind == "f" and flat.size:
             at = np.unravel_index(np.argmax(np.where(np.isnan(flat), np.inf, np.abs(flat))), flat.shape)
-            labels = names.get(name)
-            found.append((abs(float(flat[at])), float(flat[at]), f"{name or 'the input'} {labels[at[-1]]!r}" if labels else name or "the input"))
+            labels, place = names.get(name), name or "the input"
+            found.append((abs(float(flat[at])), float(flat[at]), f"{place} {labels[at[-1]]!r}" if labels else place))
     if not found:
         return "Its batch has no float input"
     _, value, where = max(found, key=lambda item: np.inf if np.isnan(item[0]) else item[0])
