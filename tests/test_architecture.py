@@ -18,8 +18,9 @@ import widedeep
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "widedeep"
 
-ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "rows", "values", "labels", "layout", "evaluation",
-                  "evaluation.metrics", "atomic", "manifest", "tables", "splits", "datasets", "inference"]
+ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "rows", "samples", "values", "labels", "layout", "evaluation",
+                  "evaluation.metrics", "atomic", "manifest", "tables", "splits", "datasets", "profiles",
+                  "crosses", "inference"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "model", "artifact", "run", "cli"]
 ROOMS = [*ABOVE_THE_WALL, *BELOW_THE_WALL]
@@ -85,6 +86,13 @@ def test_the_check_knows_where_a_name_comes_from(name, room):
 
 def test_every_room_has_its_place_and_every_place_its_room():
     assert sorted(house()) == sorted(ROOMS)
+
+
+def test_the_picture_in_the_documentation_shows_the_rooms_on_their_side_of_the_wall():
+    picture = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("```")[1]
+    for drawn, rooms in zip(re.split("-{9,}.*", picture), (ABOVE_THE_WALL, BELOW_THE_WALL)):
+        names = re.findall(r"^  (\w+)(?:\.py|/)", drawn, re.MULTILINE)
+        assert names == [room for room in rooms if "." not in room]
 
 
 def test_imports_point_downward_only():

@@ -167,7 +167,7 @@ BAD = {
     "a truncated Parquet file": (truncate, "train.parquet: not a Parquet file, or a truncated or damaged one"),
     "text in a numeric column": (table(lambda t: t.assign(x=t.x.astype(str).where(t.index != 150, "tall"))),
                                  "Got 'tall' in row"),
-    "an unknown key": (swap("epochs", "epoch"), "[training] has unknown settings: ['epoch']"),
+    "an unknown key": (swap("epochs", "epoch"), "[training] unknown settings: ['epoch']"),
     "an unknown key of a column": (swap('kind = "numeric"', 'kind = "numeric", scales = "log"'), "'scales'"),
     "text that is no TOML": (text(lambda schema: schema + "\n[["), "s.toml is not TOML"),
     "a schema that is not there": (lambda here: (here / "s.toml").unlink(), "The schema 's.toml' cannot be read"),

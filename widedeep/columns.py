@@ -7,29 +7,106 @@ the tower's business: one weight per id in the wide tower, one embedding per id 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, fields
-from functools import singledispatch
-from typing import Any, Union
+from functools import cache, singledispatch
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from widedeep.errors import SchemaError, did_you_mean, unknown_names
 
 SCALES = ("standard", "quantile", "log", "none")
 COMBINERS = ("sum", "mean", "sqrtn")
 DTYPES = ("string", "int", "float", "bool")
+DTYPE_OF = {str: "string", int: "int", float: "float", bool: "bool"}
 
 MISSING, UNSEEN, EMPTY = 0, 1, 2
 RESERVED = 3
 """Ids 0, 1 and 2 of every id column are missing, unseen and empty list; the first value has id 3."""
 
 
-def _choose(column: str, field: str, value: Any, allowed: tuple[str, ...]) -> None:
+_PLAIN: dict[Any, type] = {bool: bool, int: Integral, float: Real, str: str}
+_WORDS = {bool: ("true or false", "booleans"), int: ("a whole number", "whole numbers"), float: ("a number", "numbers"),
+          str: ("text", "text"), NoneType: ("left out", "")}
+
+
+def check_types(declaration: Any) -> None:
+    """Hold a frozen dataclass to its annotations, once it is made; for its `__post_init__`.
+
+    Lists, arrays and the like become tuples, NumPy's numbers plain ones, whole numbers floats where floats are declared, so
+    that equal declarations are equal. Raises: SchemaError naming the field and what it must be.
+
+    >>> Bucketized("age", boundaries=[18, 65]).boundaries
+    (18.0, 65.0)
+    """
+    kind = type(declaration)
+    for name, declared in _declared(kind).items():
+        value = getattr(declaration, name)
+        try:
+            object.__setattr__(declaration, name, _as_declared(value, declared))
+        except (TypeError, OverflowError):
+            raise SchemaError(f"{kind.__name__}: {name} must be {_in_words(declared)}. Got {value!r}.") from None
+
+
+@cache
+def _declared(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _as_declared(value: Any, declared: Any) -> Any:
+    """The value in its declared type. Raises: TypeError or OverflowError if it has none there."""
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin in (Union, UnionType):
+        return _as_one_of(value, inner)
+    if origin is tuple and isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set)):
+        return tuple(_as_declared(v, inner[0]) for v in value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {_as_declared(k, inner[0]): _as_declared(v, inner[1]) for k, v in value.items()}
+    if origin or not isinstance(value, _PLAIN.get(declared, declared)) or isinstance(value, bool) and declared is not bool:
+        raise TypeError(value)
+    if declared is int and not -(2**63) <= value < 2**63:
+        raise OverflowError(value)
+    return declared(value) if declared in (int, float, str) else value
+
+
+def _as_one_of(value: Any, kinds: tuple[Any, ...]) -> Any:
+    for kind in kinds:
+        try:
+            return _as_declared(value, kind)
+        except TypeError:
+            continue
+    raise TypeError(value)
+
+
+def _in_words(declared: Any, plural: bool = False) -> str:
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin in (Union, UnionType):
+        *some, last = (_in_words(kind, plural) for kind in inner)
+        return f"{', '.join(some)} or {last}"
+    if origin is tuple:
+        return f"a list of {_in_words(inner[0], plural=True)}"
+    if origin is Mapping:
+        return f"a table of {_in_words(inner[1], plural=True)}"
+    return _WORDS[declared][plural] if declared in _WORDS else declared.__name__
+
+
+def choose(owner: str, field: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raises: SchemaError, with the closest allowed value, unless a setting's value is an allowed one.
+
+    >>> choose("Numeric", "scale", "lgo", ("log", "none"))
+    Traceback (most recent call last):
+    widedeep.errors.SchemaError: Numeric: scale must be one of ['log', 'none']. Got 'lgo'. Did you mean 'log'?
+    """
     if value not in allowed:
-        raise SchemaError(f"{column}: {field} must be one of {list(allowed)}. Got {value!r}.{did_you_mean(value, allowed)}")
+        raise SchemaError(f"{owner}: {field} must be one of {list(allowed)}. Got {value!r}.{did_you_mean(value, allowed)}")
 
 
-def _at_least(column: str, field: str, value: Any, low: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-        raise SchemaError(f"{column}: {field} must be a whole number of at least {low}. Got {value!r}.")
+def at_least(owner: str, field: str, value: int | None, low: int) -> None:
+    """Raises: SchemaError if a setting is given and below `low`."""
+    if value is not None and value < low:
+        raise SchemaError(f"{owner}: {field} must be a whole number of at least {low}. Got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -48,7 +125,8 @@ class Numeric:
     scale: str = "standard"
 
     def __post_init__(self) -> None:
-        _choose("Numeric", "scale", self.scale, SCALES)
+        check_types(self)
+        choose("Numeric", "scale", self.scale, SCALES)
 
 
 @dataclass(frozen=True)
@@ -67,16 +145,17 @@ class Bucketized:
     width: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "boundaries", tuple(float(b) for b in self.boundaries))
+        check_types(self)
         if bool(self.boundaries) == (self.quantiles is not None):
             raise SchemaError(f"Bucketized: give boundaries or quantiles, exactly one of them. "
                               f"Got boundaries={self.boundaries}, quantiles={self.quantiles}.")
-        if not all(a < b for a, b in zip(self.boundaries, self.boundaries[1:])):
-            raise SchemaError(f"Bucketized: boundaries must ascend and be numbers. Got {self.boundaries}.")
         if not all(math.isfinite(b) for b in self.boundaries):
-            raise SchemaError(f"Bucketized: boundaries must be finite. Got {self.boundaries}.")
-        _at_least("Bucketized", "quantiles", self.quantiles, 2)
-        _at_least("Bucketized", "width", self.width, 1)
+            raise SchemaError(f"Bucketized: boundaries must be finite numbers. Got {self.boundaries}. Infinite values have the "
+                              f"first and the last bucket anyway.")
+        if not all(a < b for a, b in zip(self.boundaries, self.boundaries[1:])):
+            raise SchemaError(f"Bucketized: boundaries must ascend, each once. Got {self.boundaries}. Sort them.")
+        at_least("Bucketized", "quantiles", self.quantiles, 2)
+        at_least("Bucketized", "width", self.width, 1)
 
 
 @dataclass(frozen=True)
@@ -106,21 +185,16 @@ class Categorical:
     trainable: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        check_types(self)
         _check_ids(self)
-        _at_least("Categorical", "min_count", self.min_count, 1)
-        _at_least("Categorical", "max_size", self.max_size, 1)
-        if len(set(self.vocabulary)) < len(self.vocabulary):
-            twice = next(v for v in self.vocabulary if self.vocabulary.count(v) > 1)
-            raise SchemaError(f"Categorical: a vocabulary holds each value once. Got {twice!r} more than once.")
-        if len({type(v) for v in self.vocabulary}) > 1:
-            raise SchemaError(f"Categorical: a vocabulary holds values of one type. Got {self.vocabulary[:6]}.")
-        if self.vocabulary and self.pretrained:
-            raise SchemaError("Categorical: the pretrained file is the vocabulary. Leave out `vocabulary` or `pretrained`.")
+        at_least("Categorical", "min_count", self.min_count, 1)
+        at_least("Categorical", "max_size", self.max_size, 1)
+        _check_vocabulary(self)
         if self.pretrained and self.width:
-            raise SchemaError("Categorical: the pretrained vectors have their own width. Leave out `width`.")
+            raise SchemaError(f"Categorical: pretrained vectors have their own width. Got width={self.width}. Leave it out.")
         if not self.trainable and not self.pretrained:
-            raise SchemaError("Categorical: trainable = false is for pretrained vectors. Give `pretrained`, or leave it out.")
+            raise SchemaError("Categorical: trainable = false is for pretrained vectors. Got none. "
+                              "Give `pretrained`, or leave it out.")
 
 
 @dataclass(frozen=True)
@@ -142,10 +216,11 @@ class Hashed:
     combiner: str = "mean"
 
     def __post_init__(self) -> None:
+        check_types(self)
         _check_ids(self)
         if not self.bins:
-            raise SchemaError("Hashed: bins, the number of ids, must be given.")
-        _at_least("Hashed", "bins", self.bins, 1)
+            raise SchemaError(f"Hashed: bins, the number of ids, must be given. Got {self.bins}.")
+        at_least("Hashed", "bins", self.bins, 1)
 
 
 @dataclass(frozen=True)
@@ -166,29 +241,48 @@ class Crossed:
     combiner: str = "mean"
 
     def __post_init__(self) -> None:
-        if isinstance(self.sources, str):
-            raise SchemaError(f"Crossed: sources is a list of column names. Got the text {self.sources!r}.")
-        object.__setattr__(self, "sources", tuple(self.sources))
+        check_types(self)
         if len(self.sources) < 2 or len(set(self.sources)) < len(self.sources):
             raise SchemaError(f"Crossed: needs two or more different columns. Got {self.sources}.")
         if not self.bins:
-            raise SchemaError(f"Crossed{self.sources}: bins, the number of ids, must be given.")
-        _at_least("Crossed", "bins", self.bins, 1)
-        _at_least("Crossed", "width", self.width, 1)
-        _choose("Crossed", "combiner", self.combiner, COMBINERS)
+            raise SchemaError(f"Crossed{self.sources}: bins, the number of ids, must be given. Got {self.bins}.")
+        at_least("Crossed", "bins", self.bins, 1)
+        at_least("Crossed", "width", self.width, 1)
+        choose("Crossed", "combiner", self.combiner, COMBINERS)
 
 
 def _check_ids(column: Categorical | Hashed) -> None:
     name = type(column).__name__
-    _choose(name, "combiner", column.combiner, COMBINERS)
-    _at_least(name, "width", column.width, 1)
+    choose(name, "combiner", column.combiner, COMBINERS)
+    at_least(name, "width", column.width, 1)
     if column.dtype is not None:
-        _choose(name, "dtype", column.dtype, DTYPES)
+        choose(name, "dtype", column.dtype, DTYPES)
     if column.delimiter == "":
-        raise SchemaError(f"{name}: a delimiter is at least one character.")
+        raise SchemaError(f"{name}: a delimiter is at least one character. Got ''. Leave it out, or name the character.")
 
 
-Column = Union[Numeric, Bucketized, Categorical, Hashed, Crossed]
+def _check_vocabulary(column: Categorical) -> None:
+    values, kinds = column.vocabulary, {type(v) for v in column.vocabulary}
+    if (values or column.pretrained) and (column.min_count > 1 or column.max_size):
+        raise SchemaError(f"Categorical: min_count and max_size bound a learned vocabulary. Got min_count={column.min_count}, "
+                          f"max_size={column.max_size} beside a given one. Leave them out.")
+    if values and column.pretrained:
+        raise SchemaError(f"Categorical: the pretrained file is the vocabulary. Got a vocabulary of {len(values)} values "
+                          f"beside it. Leave out `vocabulary` or `pretrained`.")
+    if len(kinds) > 1:
+        raise SchemaError(f"Categorical: a vocabulary holds values of one type. Got {values[:6]}.")
+    if any(v != v for v in values):
+        raise SchemaError("Categorical: a vocabulary holds no NaN, which is missing. Got nan. Leave it out.")
+    if len(set(values)) < len(values):
+        twice = next(v for v in values if values.count(v) > 1)
+        raise SchemaError(f"Categorical: a vocabulary holds each value once. Got {twice!r} more than once.")
+    kind = DTYPE_OF[kinds.pop()] if kinds else column.dtype
+    if column.dtype not in (None, kind) and (kind, column.dtype) != ("int", "float"):
+        raise SchemaError(f"Categorical: a vocabulary is of the column's dtype. Got dtype {column.dtype!r} and values such as "
+                          f"{values[0]!r}. Change one of them.")
+
+
+Column = Numeric | Bucketized | Categorical | Hashed | Crossed
 KINDS: dict[str, type] = {"numeric": Numeric, "bucketized": Bucketized, "categorical": Categorical,
                           "hashed": Hashed, "crossed": Crossed}
 
@@ -235,14 +329,27 @@ def from_dict(name: str, settings: dict[str, Any]) -> Column:
     if not isinstance(settings, dict) or "kind" not in settings:
         raise SchemaError(f"Column {name!r}: needs a kind, one of {sorted(KINDS)}. Got {settings!r}.")
     kind, settings = settings["kind"], {k: v for k, v in settings.items() if k != "kind"}
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise SchemaError(f"Column {name!r}: kind must be one of {sorted(KINDS)}. Got {kind!r}.{did_you_mean(kind, KINDS)}")
-    known = {f.name for f in fields(KINDS[kind])}
-    if extra := [key for key in settings if key not in known]:
-        raise SchemaError(unknown_names(f"Column {name!r}: unknown settings of kind {kind!r}", extra, known))
-    if kind == "crossed" and "sources" not in settings:
-        raise SchemaError(f"Column {name!r}: a cross needs sources, a list of column names.")
     try:
-        return KINDS[kind](**settings)
-    except (SchemaError, TypeError, ValueError) as error:
+        return build(KINDS[kind], settings, f"unknown settings of kind {kind!r}")
+    except SchemaError as error:
         raise SchemaError(f"Column {name!r}: {error}") from error
+
+
+def build(kind: type, settings: Mapping[str, Any], unknown: str) -> Any:
+    """A declaration out of plain settings; `unknown` begins the message about settings that it does not have.
+
+    Raises: SchemaError for unknown settings, with the closest known one, and for settings that are needed and not there.
+
+    >>> build(Numeric, {"scales": "log"}, "unknown settings")
+    Traceback (most recent call last):
+    widedeep.errors.SchemaError: unknown settings: ['scales']. Known: ['scale', 'source']. Did you mean 'scale'?
+    """
+    known = {f.name: f for f in fields(kind)}
+    if extra := [key for key in settings if key not in known]:
+        raise SchemaError(unknown_names(unknown, extra, known))
+    needed = [n for n, f in known.items() if f.default is REQUIRED and f.default_factory is REQUIRED and n not in settings]
+    if needed:
+        raise SchemaError(f"{kind.__name__}: {needed[0]} must be given. Got only {sorted(settings)}.")
+    return kind(**settings)

@@ -9,26 +9,43 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from widedeep import hashing
-from widedeep.columns import RESERVED, UNSEEN, Bucketized, Categorical, Crossed, Hashed, Numeric
-from widedeep.errors import DataError, WidedeepWarning
-from widedeep.fitted import (BucketFit, CrossFit, Fitted, HashFit, NumericFit, VocabularyFit, accumulator, element_weights,
-                             fingerprints_of, ids_of)
-from widedeep.labels import LabelFit, LabelAccumulator
+from widedeep.columns import RESERVED, UNSEEN, Bucketized, Categorical, Column, Crossed, Hashed, Numeric, check_types
+from widedeep.errors import DataError, WidedeepWarning, unknown_names
+from widedeep.fitted import (
+    BucketFit,
+    CrossFit,
+    Fitted,
+    HashFit,
+    IdAccumulator,
+    NumericFit,
+    VocabularyFit,
+    accumulator,
+    element_weights,
+    fingerprints_of,
+    ids_of,
+)
+from widedeep.labels import LabelAccumulator, LabelFit
 from widedeep.layout import TableLayout, TowerLayout, layout
 from widedeep.rows import Bag, Rows, concatenate
 from widedeep.schema import Schema
 from widedeep.tables import Table
-from widedeep.values import Place, Values, categories, numbers
+from widedeep.values import CANONICAL, LARGEST, Place, Values, categories, is_list, numbers
+
+Ids = np.ndarray | Bag
+"""Ids int64 (rows,), or a bag of them; fingerprints and features of columns alike."""
+
+Cells = Mapping[str, np.ndarray | Values]
+"""Every column's cells in canonical form: float64 (rows,) for numbers, `Values` for ids."""
 
 CROWDED = 0.2
 """A hashed column or cross is reported when this share of training rows shares a bucket with a different value."""
@@ -36,31 +53,56 @@ CROWDED = 0.2
 
 @dataclass
 class Tally:
-    """What encoding met, additive and order-free: cells, unseen and missing ones by column, and hash collisions."""
+    """What encoding met, additive and order-free: values and unseen ones by vocabulary column, each id column's lowest and
+    highest id, and hash collisions if `collisions` is a dict.
+
+    >>> tally = Tally()
+    >>> tally.add("city", np.array([0, 1, 4, 4]))
+    >>> tally.unseen_shares()
+    {'city': 0.3333333333333333}
+    """
 
     rows: int = 0
     cells: dict[str, int] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     collisions: dict[str, Collisions] | None = None
 
-    def add(self, name: str, ids: np.ndarray | Bag) -> None:
+    def add(self, name: str, ids: Ids) -> None:
+        """Count the values, and the unseen ones, among a vocabulary column's ids."""
         flat = ids.flat if isinstance(ids, Bag) else ids
-        self.cells[name] = self.cells.get(name, 0) + int((flat >= UNSEEN).sum())
-        self.unseen[name] = self.unseen.get(name, 0) + int((flat == UNSEEN).sum())
+        here = np.bincount(np.minimum(flat, RESERVED), minlength=RESERVED + 1)
+        self.cells[name] = self.cells.get(name, 0) + int(here[UNSEEN] + here[RESERVED])
+        self.unseen[name] = self.unseen.get(name, 0) + int(here[UNSEEN])
+
+    def span(self, name: str, ids: Ids) -> None:
+        """Widen a column's span; −1 stands for a row that has not exactly one id."""
+        flat = ids.flat if isinstance(ids, Bag) else ids
+        if isinstance(ids, Bag) and (np.diff(ids.splits) != 1).any():
+            flat = np.append(flat, -1)
+        low, high = self.spans.get(name, (flat[0], flat[0]))
+        self.spans[name] = int(min(low, flat.min())), int(max(high, flat.max()))
 
     def unseen_shares(self) -> dict[str, float]:
-        """Unseen values ÷ values that are not missing, by column."""
+        """Unseen values ÷ values that are there, by vocabulary column."""
         return {name: self.unseen[name] / cells for name, cells in self.cells.items() if cells}
 
 
 class Collisions:
-    """Per bucket: how many values fell in, and the smallest and largest fingerprint among them."""
+    """Per bucket: how many values fell in, and the smallest and largest fingerprint among them.
+
+    >>> collisions = Collisions(bins=2)
+    >>> collisions.add(np.array([0, 0, 1, 1]), np.array([7, 9, 8, 8], np.uint64))
+    >>> collisions.share
+    0.5
+    """
 
     def __init__(self, bins: int):
         self.count = np.zeros(bins, np.int64)
         self.low, self.high = np.full(bins, 2**64 - 1, np.uint64), np.zeros(bins, np.uint64)
 
     def add(self, bucket: np.ndarray, fingerprint: np.ndarray) -> None:
+        """Take in values by bucket int64 (n,) and fingerprint uint64 (n,)."""
         np.add.at(self.count, bucket, 1)
         np.minimum.at(self.low, bucket, fingerprint)
         np.maximum.at(self.high, bucket, fingerprint)
@@ -70,11 +112,6 @@ class Collisions:
         """The share of values in buckets that more than one distinct value fell into."""
         crowded = (self.low != self.high) & (self.count > 0)
         return float(self.count[crowded].sum() / max(1, self.count.sum()))
-
-    @property
-    def constant(self) -> bool:
-        """Whether all values were one."""
-        return bool((self.count > 0).sum() == 1 and self.share == 0)
 
 
 @dataclass(frozen=True)
@@ -101,14 +138,14 @@ class Encoder:
         """
         table = Table.of(source, schema)
         table.require([*schema.features, *schema.roles])
-        fitting = {n: accumulator(c, n, table.type_of(c.source or n)) for n, c in schema.used.items() if not isinstance(c, Crossed)}
+        fitting = {name: accumulator(column, name, table.type_of(column.source or name))
+                   for name, column in schema.used.items() if not isinstance(column, Crossed)}
         label = LabelAccumulator(schema.label)
         for first_row, batch in _numbered(table.batches([*schema.features, *schema.roles])):
-            label.add(batch, first_row, schema.weight)
+            label.add(batch.column(schema.label.column), first_row)
             for name, part in fitting.items():
-                part.add(_raw(schema, name, getattr(part, "kind", None), batch, first_row))
-        fits: dict[str, Fitted] = {name: part.fit() for name, part in fitting.items()}
-        return cls(schema, _with_crosses(schema, fits), label.fit())
+                part.add(_raw(schema, name, part, batch, first_row))
+        return cls(schema, _with_crosses(schema, {name: part.fit() for name, part in fitting.items()}), label.fit())
 
     def layout(self, tower: str) -> TowerLayout:
         """The tables and values of the `wide` or the `deep` tower."""
@@ -120,12 +157,21 @@ class Encoder:
         """The columns that hold lists."""
         return frozenset(n for n, fit in self.columns.items() if getattr(fit, "multivalued", False))
 
+    @property
+    def tower_columns(self) -> list[str]:
+        """The columns that a tower reads, each once: all but mere parts of crosses."""
+        return list(dict.fromkeys([*self.schema.wide.columns, *self.schema.deep.columns]))
+
     def encode(self, batch: pa.RecordBatch, tally: Tally | None = None, first_row: int = 0) -> dict[str, np.ndarray | Bag]:
-        """The features of a batch, by the names that `layout` explains: int matrices, bags of ids, float matrices."""
+        """The features of a batch, by the names that `layout` explains: int matrices, bags of ids, float matrices.
+
+        Raises: DataError for columns that the batch lacks, and for cells that are not what they were in training.
+        """
         cells = self.cells(batch, first_row)
-        found = {name: self._column(name, cells) for name in {*self.schema.wide.columns, *self.schema.deep.columns}}
+        crosses = self._crosses(cells)
+        found = {name: self._column(name, cells, crosses) for name in self.tower_columns}
         if tally is not None:
-            self._count(tally, cells, found, len(batch))
+            self._count(tally, cells, crosses, found, len(batch))
         features: dict[str, np.ndarray | Bag] = {}
         for tower in ("wide", "deep"):
             features |= self._tower(self.layout(tower), found, cells)
@@ -133,40 +179,50 @@ class Encoder:
 
     def cells(self, batch: pa.RecordBatch, first_row: int = 0) -> dict[str, np.ndarray | Values]:
         """Every column's cells in canonical form: float64 for numbers, `Values` for ids."""
-        return {name: _raw(self.schema, name, getattr(fit, "kind", None), batch, first_row)
+        if lost := [name for name in self.schema.features if name not in batch.schema.names]:
+            raise DataError(unknown_names("the batch lacks columns", lost, batch.schema.names))
+        return {name: _raw(self.schema, name, fit, batch, first_row)
                 for name, fit in self.columns.items() if not isinstance(fit, CrossFit)}
 
-    def _column(self, name: str, cells: Mapping[str, np.ndarray | Values]) -> np.ndarray | Bag:
+    def _column(self, name: str, cells: Cells, crosses: Mapping[str, Ids]) -> Ids:
         """One column's own ids (from 0; −1 for a dropped cross) or values."""
         fit = self.columns[name]
-        if isinstance(fit, CrossFit):
-            prints = self._cross(name, cells)
-            flat = prints.flat if isinstance(prints, Bag) else prints
-            ids = (flat % np.uint64(fit.bins)).astype(np.int64) + RESERVED
-            return Bag(ids, prints.splits) if isinstance(prints, Bag) else np.where(self._incomplete(name, cells), -1, ids)
         if isinstance(fit, (NumericFit, BucketFit)):
             return fit.encode(cells[name])
-        return ids_of(fit, cells[name])
+        if not isinstance(fit, CrossFit):
+            return ids_of(fit, cells[name])
+        prints = crosses[name]
+        if isinstance(prints, Bag):
+            return Bag(_buckets(prints.flat, fit), prints.splits)
+        return np.where(self._incomplete(name, cells), -1, _buckets(prints, fit))
 
-    def _cross(self, name: str, cells: Mapping[str, np.ndarray | Values]) -> np.ndarray | Bag:
-        """The fingerprints of a cross; a bag leaves out rows with a missing part."""
-        parts = []
-        for source in self.schema.columns[name].sources:
-            fit = self.columns[source]
-            parts.append((fit.encode(cells[source]) - RESERVED).astype(np.uint64) if isinstance(fit, BucketFit)
-                         else fingerprints_of(cells[source]))
+    def _crosses(self, cells: Cells) -> dict[str, Ids]:
+        """The fingerprints of each cross; a bag leaves out rows with a missing part."""
+        sources = {name: self.schema.columns[name].sources for name, fit in self.columns.items() if isinstance(fit, CrossFit)}
+        parts = {source: self._part(source, cells) for source in dict.fromkeys(s for names in sources.values() for s in names)}
+        return {name: self._cross(name, [parts[source] for source in names], cells) for name, names in sources.items()}
+
+    def _part(self, source: str, cells: Cells) -> Ids:
+        fit = self.columns[source]
+        if isinstance(fit, BucketFit):
+            return (fit.encode(cells[source]) - RESERVED).astype(np.uint64)
+        return fingerprints_of(cells[source])
+
+    def _cross(self, name: str, parts: Sequence[Ids], cells: Cells) -> Ids:
         if self.columns[name].multivalued:
             keep = ~self._incomplete(name, cells)
-            parts = [part if isinstance(part, Bag) else Bag(part[keep], np.concatenate([[0], np.cumsum(keep)])) for part in parts]
+            splits = np.concatenate([[0], np.cumsum(keep)])
+            parts = [part if isinstance(part, Bag) else Bag(part[keep], splits) for part in parts]
         return hashing.cross(parts)
 
-    def _incomplete(self, name: str, cells: Mapping[str, np.ndarray | Values]) -> np.ndarray:
+    def _incomplete(self, name: str, cells: Cells) -> np.ndarray:
         """The rows in which a single-valued part of a cross is missing: bool (n,)."""
         parts = [cells[source] for source in self.schema.columns[name].sources]
-        gone = [np.isnan(p) if isinstance(p, np.ndarray) else p.codes < 0 for p in parts if isinstance(p, np.ndarray) or p.splits is None]
+        gone = [np.isnan(part) if isinstance(part, np.ndarray) else part.codes < 0
+                for part in parts if isinstance(part, np.ndarray) or part.splits is None]
         return np.logical_or.reduce(gone) if gone else np.zeros(len(parts[0]), bool)
 
-    def _tower(self, tower: TowerLayout, found: Mapping[str, np.ndarray | Bag], cells: Mapping[str, Any]) -> dict[str, np.ndarray | Bag]:
+    def _tower(self, tower: TowerLayout, found: Mapping[str, Ids], cells: Cells) -> dict[str, np.ndarray | Bag]:
         features: dict[str, np.ndarray | Bag] = {}
         for table in tower.tables:
             features |= self._table(table, found, cells)
@@ -174,7 +230,7 @@ class Encoder:
             features[f"{tower.tower}/values"] = np.concatenate([found[name] for name in tower.values], axis=1)
         return features
 
-    def _table(self, table: TableLayout, found: Mapping[str, np.ndarray | Bag], cells: Mapping[str, Any]) -> dict[str, np.ndarray | Bag]:
+    def _table(self, table: TableLayout, found: Mapping[str, Ids], cells: Cells) -> dict[str, np.ndarray | Bag]:
         kind = np.int32 if table.rows < 2**31 else np.int64
         offsets, features = table.offsets, {}
         if table.singles:
@@ -187,30 +243,29 @@ class Encoder:
                 features[f"{table.name}/{name}/weights"] = element_weights(cells[name])
         return features
 
-    def _count(self, tally: Tally, cells: Mapping[str, Any], found: Mapping[str, Any], rows: int) -> None:
+    def _count(self, tally: Tally, cells: Cells, crosses: Mapping[str, Ids], found: Mapping[str, Ids], rows: int) -> None:
+        if not rows:
+            return
         tally.rows += rows
         for name, ids in found.items():
             fit = self.columns[name]
+            if isinstance(fit, NumericFit):
+                continue
+            tally.span(name, ids)
             if isinstance(fit, VocabularyFit):
                 tally.add(name, ids)
             if tally.collisions is not None and isinstance(fit, (HashFit, CrossFit)):
-                self._count_collisions(tally.collisions.setdefault(name, Collisions(fit.bins)), name, cells, ids)
-
-    def _count_collisions(self, collisions: Collisions, name: str, cells: Mapping[str, Any], ids: np.ndarray | Bag) -> None:
-        prints = self._cross(name, cells) if isinstance(self.columns[name], CrossFit) else fingerprints_of(cells[name])
-        flat_ids, flat = (x.flat if isinstance(x, Bag) else x for x in (ids, prints))
-        there = flat_ids >= RESERVED
-        if len(flat) != len(flat_ids):
-            collisions.add(flat_ids[there] - RESERVED, flat)
-        else:
-            collisions.add(flat_ids[there] - RESERVED, flat[there])
+                if name not in tally.collisions:
+                    tally.collisions[name] = Collisions(fit.bins)
+                tally.collisions[name].add(*_hashed(ids, crosses[name] if name in crosses else fingerprints_of(cells[name])))
 
     def rows(self, source: Any, tally: Tally | None = None, labelled: bool = True) -> Rows:
         """All rows of a table, encoded in memory, with their labels and weights unless `labelled` is False."""
         table = Table.of(source, self.schema)
         return concatenate([rows for rows, _ in self.stream(table, tally, labelled)])
 
-    def stream(self, table: Table, tally: Tally | None = None, labelled: bool = True, also: tuple[str, ...] = ()) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+    def stream(self, table: Table, tally: Tally | None = None, labelled: bool = True,
+               also: tuple[str, ...] = ()) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """Encoded batches of a table, each with its Arrow batch (which has the columns `also` too).
 
         Raises: DataError for missing columns and impossible labels or weights.
@@ -226,62 +281,111 @@ class Encoder:
             yield Rows(features, labels, weights), batch
 
     def save(self, directory: Path) -> None:
-        """Write `encoder.json`, and one Parquet file per learned or given vocabulary, into an existing directory."""
+        """Write `encoder.json`, and one Parquet file per vocabulary, into an existing directory."""
         columns = {}
-        for index, (name, fit) in enumerate(self.columns.items()):
-            settings = {k: v for k, v in asdict(fit).items() if k != "vocabulary"} if not isinstance(fit, VocabularyFit) else {
-                "kind": fit.kind, "multivalued": fit.multivalued, "file": f"vocabulary-{index}.parquet"}
-            columns[name] = {"type": type(fit).__name__} | settings
+        for index, (name, fit) in enumerate(_without_crosses(self.columns).items()):
             if isinstance(fit, VocabularyFit):
-                pq.write_table(pa.table({"value": fit.vocabulary}), Path(directory) / settings["file"])
+                pq.write_table(pa.table({"value": fit.vocabulary}), _vocabulary_file(directory, index))
+            columns[name] = _plain(fit)
         text = json.dumps({"columns": columns, "label": asdict(self.label)}, indent=1, allow_nan=False)
         (Path(directory) / "encoder.json").write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path, schema: Schema) -> Encoder:
-        """The encoder that `save` wrote. Raises: DataError for files that do not belong to the schema."""
+        """The encoder that `save` wrote. Raises: DataError for files that are damaged or belong to another schema."""
         try:
-            saved = json.loads((Path(directory) / "encoder.json").read_text(encoding="utf-8"))
-            columns = {name: _load_fit(Path(directory), dict(settings)) for name, settings in saved["columns"].items()}
-            encoder = cls(schema, columns, LabelFit(**saved["label"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-            raise DataError(f"The encoder in {str(directory)!r} cannot be read: {type(error).__name__}: {error}. Train the model again.") from error
-        if set(columns) != set(schema.used):
-            raise DataError(f"The encoder in {str(directory)!r} belongs to another schema: it has the columns {sorted(columns)}, "
-                            f"the schema uses {sorted(schema.used)}.")
-        return encoder
+            text = (Path(directory) / "encoder.json").read_text(encoding="utf-8")
+            saved = json.loads(text, parse_constant=_refuse_constant)
+            label = LabelFit(**saved["label"])
+            fits = {name: _load_fit(_vocabulary_file(directory, index), settings)
+                    for index, (name, settings) in enumerate(saved["columns"].items())}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+            raise DataError(f"The encoder in {str(directory)!r} cannot be read: {type(error).__name__}: {error}. "
+                            f"Train the model again.") from error
+        _check_belongs(fits, label, schema, directory)
+        return cls(schema, _with_crosses(schema, fits), label)
 
     @property
     def fingerprint(self) -> str:
         """sha256 of the schema and of everything fitted; equal encoders encode alike."""
         digest = hashlib.sha256(self.schema.fingerprint.encode())
         for name, fit in self.columns.items():
-            digest.update(f"{name}{type(fit).__name__}".encode())
+            digest.update(json.dumps([name, _plain(fit)]).encode())
             if isinstance(fit, VocabularyFit):
-                digest.update(json.dumps([fit.kind, fit.multivalued, fit.vocabulary.to_pylist()]).encode())
-            else:
-                digest.update(json.dumps(asdict(fit)).encode())
+                digest.update(json.dumps(fit.vocabulary.to_pylist()).encode())
+        digest.update(json.dumps(asdict(self.label)).encode())
         return digest.hexdigest()
 
 
-FITS: dict[str, type] = {kind.__name__: kind for kind in (NumericFit, BucketFit, HashFit, CrossFit)}
+FITS: dict[str, type] = {kind.__name__: kind for kind in (NumericFit, BucketFit, HashFit, VocabularyFit)}
+FIT_OF: dict[type[Column], type] = {Numeric: NumericFit, Bucketized: BucketFit, Hashed: HashFit, Categorical: VocabularyFit}
 
 
-def _load_fit(directory: Path, settings: dict[str, Any]) -> Fitted:
-    kind = settings.pop("type")
-    if kind == "VocabularyFit":
-        if Path(settings["file"]).name != settings["file"]:
-            raise ValueError(f"a vocabulary file lies in the encoder's own directory, not at {settings['file']!r}")
-        vocabulary = pq.read_table(directory / settings["file"])["value"].combine_chunks()
-        return VocabularyFit(settings["kind"], vocabulary, settings["multivalued"])
-    if kind == "NumericFit":
-        settings["knots"] = tuple(tuple(part) for part in settings["knots"])
-    if kind == "BucketFit":
-        settings["boundaries"] = tuple(settings["boundaries"])
-    return FITS[kind](**settings)
+def _buckets(prints: np.ndarray, fit: CrossFit) -> np.ndarray:
+    return (prints % np.uint64(fit.bins)).astype(np.int64) + RESERVED
 
 
-def _with_crosses(schema: Schema, fits: dict[str, Fitted]) -> dict[str, Fitted]:
+def _hashed(ids: Ids, prints: Ids) -> tuple[np.ndarray, np.ndarray]:
+    """Buckets and fingerprints of what was hashed: no missing values, no dropped crosses, no stand-ins for empty lists."""
+    if isinstance(ids, Bag):
+        return ids.flat[ids.flat >= RESERVED] - RESERVED, prints.flat
+    return ids[ids >= RESERVED] - RESERVED, prints[ids >= RESERVED]
+
+
+def _vocabulary_file(directory: Path, index: int) -> Path:
+    return Path(directory) / f"vocabulary-{index}.parquet"
+
+
+def _plain(fit: Fitted) -> dict[str, Any]:
+    """A fitted column as plain values, all but its vocabulary."""
+    return {"type": type(fit).__name__} | {f.name: getattr(fit, f.name) for f in fields(fit) if f.name != "vocabulary"}
+
+
+def _load_fit(file: Path, settings: Mapping[str, Any]) -> Fitted:
+    """The column that `_plain` wrote, its vocabulary from a file. Raises: many errors if it is damaged."""
+    settings = dict(settings)
+    kind = FITS[settings.pop("type")]
+    if kind is VocabularyFit:
+        vocabulary = pq.read_table(file)["value"].combine_chunks()
+        if vocabulary.type != CANONICAL[settings["kind"]] or vocabulary.null_count or not len(vocabulary):
+            raise ValueError(f"{file.name} must hold values of kind {settings['kind']}")
+        settings["vocabulary"] = vocabulary
+    fit = kind(**settings)
+    check_types(fit)
+    return fit
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"numbers are finite, not {constant}")
+
+
+def _check_belongs(fits: Mapping[str, Fitted], label: LabelFit, schema: Schema, directory: Path) -> None:
+    """Raises: DataError unless the fits are those of the schema's columns."""
+    columns = {name: column for name, column in schema.used.items() if not isinstance(column, Crossed)}
+    if set(fits) != set(columns) or (label.column, label.kind) != (schema.label.column, schema.label.kind):
+        raise DataError(f"The encoder in {str(directory)!r} must belong to the schema. Got the label {label.column!r} and the "
+                        f"columns {sorted(fits)}; the schema has {schema.label.column!r} and uses {sorted(columns)}. "
+                        f"Train the model again.")
+    for name, column in columns.items():
+        if not isinstance(fits[name], FIT_OF[type(column)]) or not _fits_declaration(fits[name], column):
+            raise DataError(f"The encoder in {str(directory)!r} must belong to the schema. Got {_plain(fits[name])} for column "
+                            f"{name!r}, declared as {column}. Train the model again.")
+
+
+def _fits_declaration(fit: Fitted, column: Column) -> bool:
+    """Whether a fitted column of the right kind has the declared settings, and parts that go together."""
+    if isinstance(fit, HashFit):
+        return fit.bins == column.bins and fit.kind in CANONICAL
+    if isinstance(fit, NumericFit):
+        return fit.scale == column.scale and fit.divisor > 0 and len({len(part) for part in fit.knots}) == 1
+    return not isinstance(fit, BucketFit) or not column.boundaries or fit.boundaries == column.boundaries
+
+
+def _without_crosses(fits: Mapping[str, Fitted]) -> dict[str, Fitted]:
+    return {name: fit for name, fit in fits.items() if not isinstance(fit, CrossFit)}
+
+
+def _with_crosses(schema: Schema, fits: Mapping[str, Fitted]) -> dict[str, Fitted]:
     """All used columns in declared order, crosses among them."""
     def fit(name: str) -> Fitted:
         column = schema.columns[name]
@@ -299,21 +403,31 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Recor
         row += len(batch)
 
 
-def _raw(schema: Schema, name: str, kind: str | None, batch: pa.RecordBatch, first_row: int) -> np.ndarray | Values:
+def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.RecordBatch, first_row: int) -> np.ndarray | Values:
     """A column's cells in canonical form."""
     column = schema.columns[name]
     source = column.source or name
     place, array = Place(source, first_row), batch.column(source)
     if isinstance(column, (Numeric, Bucketized)):
         return numbers(array, place, missing=schema.missing)
+    if fit.multivalued and pa.types.is_null(array.type):
+        array = array.cast(pa.list_(pa.null()))
+    if fit.multivalued != (is_list(array.type) or column.delimiter is not None):
+        shapes = ("lists", "single values") if fit.multivalued else ("single values", "lists")
+        raise DataError(f"Column {source!r}: it held {shapes[0]} in training. Got {shapes[1]}, {array.type}. "
+                        f"Give it in its old shape, or train the model again.")
     weights = batch.column(column.weights) if column.weights else None
-    return categories(array, kind, place, missing=schema.missing, delimiter=column.delimiter, weights=weights)
+    return categories(array, fit.kind, place, missing=schema.missing, delimiter=column.delimiter, weights=weights)
 
 
 def row_weights(array: pa.Array, name: str, first_row: int) -> np.ndarray:
-    """Row weights as float32 (n,). Raises: DataError naming the first row that is not a number of at least 0."""
+    """Row weights as float32 (n,). Raises: DataError naming the first row that is not a number of at least 0.
+
+    >>> row_weights(pa.array([1, 0.5]), "w", 0)
+    array([1. , 0.5], dtype=float32)
+    """
     weights = numbers(array, Place(name, first_row))
-    if (bad := np.flatnonzero(~(weights >= 0) | np.isinf(weights))).size:
+    if (bad := np.flatnonzero(~((weights >= 0) & (weights <= LARGEST)))).size:
         raise DataError(f"Weight {name!r}: a weight is a finite number of at least 0. Got {weights[bad[0]]} in row "
                         f"{first_row + int(bad[0])}. Correct it, or leave the weight out of the schema.")
     return weights.astype(np.float32)
@@ -321,30 +435,28 @@ def row_weights(array: pa.Array, name: str, first_row: int) -> np.ndarray:
 
 def warn_of_training(encoder: Encoder, tally: Tally) -> None:
     """Warn, naming the column, of what is legal in training rows but rarely meant: constants and crowded buckets."""
-    for name, fit in encoder.columns.items():
-        if _constant(encoder, name, fit, tally):
+    for name in encoder.tower_columns:
+        if _constant(encoder.columns[name], tally.spans.get(name)):
             warnings.warn(f"Column {name!r} never varies in the training rows, so nothing can be learned from it. "
                           f"Take it out of the schema.", WidedeepWarning, stacklevel=3)
     for name, collisions in (tally.collisions or {}).items():
         if collisions.share > CROWDED:
-            warnings.warn(f"Column {name!r}: {collisions.share:.0%} of its training values share one of {len(collisions.count)} "
-                          f"buckets with a different value. Give it more bins.", WidedeepWarning, stacklevel=3)
+            warnings.warn(f"Column {name!r}: {collisions.share:.0%} of its training values share one of "
+                          f"{len(collisions.count)} buckets with a different value. Give it more bins.",
+                          WidedeepWarning, stacklevel=3)
 
 
-def _constant(encoder: Encoder, name: str, fit: Fitted, tally: Tally) -> bool:
+def _constant(fit: Fitted, span: tuple[int, int] | None) -> bool:
+    """Whether a column had one value in all training rows, or one id."""
     if isinstance(fit, NumericFit):
         return fit.minimum == fit.maximum and not fit.flag
-    if isinstance(fit, VocabularyFit):
-        return len(fit.vocabulary) == 1 and isinstance(encoder.schema.columns[name], Categorical) and \
-            tally.cells.get(name) == tally.rows and not tally.unseen.get(name)
-    if isinstance(fit, HashFit) and tally.collisions and name in tally.collisions:
-        return tally.collisions[name].constant and tally.collisions[name].count.sum() == tally.rows
-    return False
+    return span is not None and span[0] == span[1]
 
 
 def warn_of_unseen(tally: Tally, trained: Mapping[str, float]) -> None:
     """Warn of columns all of whose values are unseen, as a renamed or recoded column would be."""
     for name, share in tally.unseen_shares().items():
         if share == 1:
-            warnings.warn(f"Column {name!r}: none of its {tally.cells[name]} values was seen in training (there the share of unseen "
-                          f"values was {trained.get(name, 0):.1%}). Was it renamed or recoded?", WidedeepWarning, stacklevel=3)
+            warnings.warn(f"Column {name!r}: none of its {tally.cells[name]} values was seen in training (there the share of "
+                          f"unseen values was {trained.get(name, 0):.1%}). Was it renamed or recoded?",
+                          WidedeepWarning, stacklevel=3)

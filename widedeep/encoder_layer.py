@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from widedeep._keras import tf, tf_keras
 from widedeep.columns import EMPTY, MISSING, RESERVED
 from widedeep.encoder import Encoder
-from widedeep.fitted import BucketFit, CrossFit, HashFit, NumericFit, VocabularyFit, as_text
+from widedeep.fitted import BucketFit, CrossFit, NumericFit, VocabularyFit, as_text
 from widedeep.layout import TableLayout, TowerLayout
 
 PRESENT = "/present"
@@ -17,18 +17,20 @@ PRESENT = "/present"
 class EncoderLayer(tf_keras.layers.Layer):
     """Raw table columns as tensors → the features that `Encoder.encode` gives, with identical ids.
 
-    Shape: a dict by table column of (batch,) tensors, ragged (batch, None) for lists; strings, integers or floats as the
-    column was in training (booleans as the texts "true" and "false"). A NaN is missing, and so is a row whose
-    `<column>/present` is False, whatever stands in it. Weights of list elements come as ragged floats.
+    Shape: a dict by table column of (batch,) tensors, ragged (batch, None) for lists; strings, integers, floats or booleans as
+    the column was in training (in id columns booleans may be the texts "true" and "false"). A NaN is missing, and so is a row
+    whose `<column>/present` is False, whatever stands in it, and so are the schema's missing markers. Weights of list elements
+    come as ragged numbers. A column with a delimiter comes as its text, and so do its weights. Numbers below 2**-1022 are
+    zero to TensorFlow.
     """
 
     def __init__(self, encoder: Encoder):
-        super().__init__(name="encoder", trainable=False)
+        super().__init__(name="encoder", trainable=False, autocast=False)
         self.encoder = encoder
+        self.vocabularies = [fit.table for fit in encoder.columns.values() if isinstance(fit, VocabularyFit)]
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        schema = self.encoder.schema
-        found = {name: self._column(name, inputs) for name in {*schema.wide.columns, *schema.deep.columns}}
+        found = {name: self._column(name, inputs) for name in self.encoder.tower_columns}
         features: dict[str, tf.Tensor | tf.RaggedTensor] = {}
         for tower in ("wide", "deep"):
             features |= self._tower(self.encoder.layout(tower), found, inputs)
@@ -40,31 +42,42 @@ class EncoderLayer(tf_keras.layers.Layer):
             return self._cross(name, fit, inputs)
         if isinstance(fit, (NumericFit, BucketFit)):
             return fit.tensor(self._number(name, inputs))
-        values, there = self._values(name, fit, inputs)
-        if isinstance(values, tf.RaggedTensor):
-            stand_in = tf.where(self._present(name, inputs, values.nrows()), EMPTY, MISSING)
-            return _fill_empty(values.with_flat_values(fit.tensor_ids(values.flat_values)), tf.cast(stand_in, tf.int64))
-        return tf.where(there, fit.tensor_ids(values), tf.constant(MISSING, tf.int64))
+        cells, present = self._cells(name, inputs)
+        values, there = self._values(name, cells, present)
+        if not fit.multivalued:
+            return tf.where(there, fit.tensor_ids(values), tf.constant(MISSING, tf.int64))
+        ids = _kept(cells, fit.tensor_ids(values), there)
+        return _fill_empty(ids, tf.where(present, tf.constant(EMPTY, tf.int64), tf.constant(MISSING, tf.int64)))
 
     def _source(self, name: str) -> str:
         return self.encoder.schema.columns[name].source or name
 
-    def _present(self, name: str, inputs: Mapping[str, tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        return inputs.get(self._source(name) + PRESENT, tf.fill([rows], True))
+    def _present(self, name: str, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Which rows hold a value, before anybody has looked at it: bool (batch,)."""
+        source = self._source(name)
+        cells = inputs[source]
+        rows = cells.nrows() if isinstance(cells, tf.RaggedTensor) else tf.shape(cells)[0]
+        return inputs.get(source + PRESENT, tf.fill([rows], True))
 
     def _number(self, name: str, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """float64 (batch,), NaN where missing."""
-        x = tf.cast(inputs[self._source(name)], tf.float64)
-        return tf.where(self._present(name, inputs, tf.shape(x)[0]), x, tf.constant(float("nan"), tf.float64)) + 0.0
+        cells = inputs[self._source(name)]
+        numbers, there = _canonical(cells, self._present(name, inputs), "float", self.encoder.schema.missing)
+        return tf.where(there, numbers, tf.constant(float("nan"), tf.float64))
 
-    def _values(self, name: str, fit: VocabularyFit | HashFit, inputs: Mapping[str, tf.Tensor]) -> tuple:
-        """Canonical values and which rows have one; lists without their missing elements."""
-        values = inputs[self._source(name)]
-        flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
-        flat, there = _canonical(flat, fit.kind, self.encoder.schema.missing)
-        if isinstance(values, tf.RaggedTensor):
-            return tf.ragged.boolean_mask(values.with_flat_values(flat), values.with_flat_values(there)), there
-        return flat, there & self._present(name, inputs, tf.shape(flat)[0])
+    def _cells(self, name: str, inputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor | tf.RaggedTensor, tf.Tensor]:
+        """An id column's cells, text split where a delimiter says so, and which rows hold a value or a list: bool (batch,)."""
+        column, missing = self.encoder.schema.columns[name], self.encoder.schema.missing
+        cells, present = inputs[self._source(name)], self._present(name, inputs)
+        if column.delimiter is None or isinstance(cells, tf.RaggedTensor):
+            return cells, present
+        return _split(cells, column.delimiter), present & _not_marked(cells, missing)
+
+    def _values(self, name: str, cells: tf.Tensor | tf.RaggedTensor, present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The canonical value of each cell or list element, and which of them are there: (n,) both."""
+        if isinstance(cells, tf.RaggedTensor):
+            cells, present = cells.flat_values, tf.repeat(present, cells.row_lengths())
+        return _canonical(cells, present, self.encoder.columns[name].kind, self.encoder.schema.missing)
 
     def _cross(self, name: str, fit: CrossFit, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor | tf.RaggedTensor:
         parts = [self._part(source, inputs) for source in self.encoder.schema.columns[name].sources]
@@ -77,12 +90,10 @@ class EncoderLayer(tf_keras.layers.Layer):
         if isinstance(fit, BucketFit):
             ids = fit.tensor(self._number(source, inputs))
             return _optional(ids - RESERVED, ids != MISSING)
-        values, there = self._values(source, fit, inputs)
-        if isinstance(values, tf.RaggedTensor):
-            rows = values.with_flat_values(_crossable(values.flat_values))
-            kept = tf.repeat(self._present(source, inputs, rows.nrows()), rows.row_lengths())
-            return tf.ragged.boolean_mask(rows, rows.with_flat_values(kept))
-        return _optional(_crossable(values), there)
+        cells, present = self._cells(source, inputs)
+        values, there = self._values(source, cells, present)
+        values = values if fit.kind == "int" else as_text(values)
+        return _kept(cells, values, there) if fit.multivalued else _optional(values, there)
 
     def _tower(self, tower: TowerLayout, found: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]) -> dict:
         features = {}
@@ -105,29 +116,49 @@ class EncoderLayer(tf_keras.layers.Layer):
         return features
 
     def _weights(self, name: str, inputs: Mapping[str, tf.Tensor]) -> tf.RaggedTensor:
-        column, fit = self.encoder.schema.columns[name], self.encoder.columns[name]
-        values = inputs[self._source(name)]
-        _, there = _canonical(values.flat_values, fit.kind, self.encoder.schema.missing)
-        weights = tf.ragged.boolean_mask(tf.cast(inputs[column.weights], tf.float32), values.with_flat_values(there))
-        return _fill_empty(weights, tf.ones([weights.nrows()]))
+        column = self.encoder.schema.columns[name]
+        cells, present = self._cells(name, inputs)
+        _, there = self._values(name, cells, present)
+        weights, missing = inputs[column.weights], self.encoder.schema.missing
+        if not isinstance(weights, tf.RaggedTensor):
+            texts = _split(tf.where(_not_marked(weights, missing), weights, ""), column.delimiter)
+            weights = tf.strings.to_number(texts, tf.float64)
+        kept = _kept(cells, tf.cast(weights.flat_values, tf.float32), there)
+        return _fill_empty(kept, tf.ones([kept.nrows()]))
 
 
-def _canonical(values: tf.Tensor, kind: str, missing: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Values of a column's canonical kind, and which of them are there."""
-    if kind == "float":
-        values = tf.cast(values, tf.float64) + 0.0
-        return values, ~tf.math.is_nan(values)
-    if kind == "int":
-        return tf.cast(values, tf.int64), tf.ones_like(values, tf.bool)
-    values = as_text(values)
-    there = tf.ones_like(values, tf.bool)
-    for marker in missing:
-        there &= values != marker
-    return values, there
+def _canonical(cells: tf.Tensor, present: tf.Tensor, kind: str, missing: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Values of a column's canonical kind, and which of the cells hold one: (n,) both."""
+    there = present & _not_marked(cells, missing)
+    if cells.dtype == tf.string and kind in ("int", "float"):
+        cells = tf.strings.to_number(tf.where(there, cells, "0"), tf.int64 if kind == "int" else tf.float64)
+    if cells.dtype.is_floating:
+        there &= ~tf.math.is_nan(cells)
+        cells = tf.cast(cells, tf.float64) + 0.0 if kind == "float" else tf.cast(tf.where(there, cells, 0), tf.int64)
+    if kind in ("int", "float"):
+        return tf.cast(cells, tf.int64 if kind == "int" else tf.float64), there
+    if kind == "bool" and cells.dtype != tf.string:
+        cells = tf.cast(cells, tf.bool)
+    return as_text(cells), there
 
 
-def _crossable(values: tf.Tensor) -> tf.Tensor:
-    return values if values.dtype == tf.int64 else as_text(values)
+def _not_marked(cells: tf.Tensor, missing: tuple[str, ...]) -> tf.Tensor:
+    """Which cells are not the text of a missing marker: bool (n,)."""
+    unmarked = tf.ones_like(cells, tf.bool)
+    for marker in missing if cells.dtype == tf.string else ():
+        unmarked &= cells != marker
+    return unmarked
+
+
+def _split(cells: tf.Tensor, delimiter: str) -> tf.RaggedTensor:
+    """Text cells (batch,) as lists (batch, None); an empty cell is an empty list."""
+    parts = tf.strings.split(cells, delimiter)
+    return _kept(parts, parts.flat_values, tf.repeat(cells != "", parts.row_lengths()))
+
+
+def _kept(lists: tf.RaggedTensor, values: tf.Tensor, there: tf.Tensor) -> tf.RaggedTensor:
+    """Lists of these values, one per element of `lists`, without those that are not there."""
+    return tf.ragged.boolean_mask(lists.with_flat_values(values), lists.with_flat_values(there))
 
 
 def _optional(values: tf.Tensor, there: tf.Tensor) -> tf.RaggedTensor:

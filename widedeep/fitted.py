@@ -6,26 +6,33 @@ Each kind has its two faces side by side; a property test holds them, and a pure
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, singledispatch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from widedeep._keras import tf
-from widedeep.columns import EMPTY, MISSING, RESERVED, UNSEEN, Bucketized, Categorical, Crossed, Hashed, Numeric
+from widedeep.columns import EMPTY, MISSING, RESERVED, UNSEEN, Bucketized, Categorical, Column, Hashed, Numeric
 from widedeep.errors import DataError
-from widedeep.hashing import buckets, fingerprints
+from widedeep.hashing import buckets, fingerprints, text_of
 from widedeep.rows import Bag
 from widedeep.sketches import ExactMoments, QuantileSketch, ValueCounts
-from widedeep.values import Values, kind_of
+from widedeep.values import LARGEST, Place, Values, categories, is_list, kind_of, numbers
 
 KNOTS = 1000
 """Points of the quantile map; between them it is linear."""
 
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""TensorFlow takes numbers below this for zero."""
 
-def _all_missing(name: str) -> DataError:
-    return DataError(f"Column {name!r}: every training row is missing. A column needs values to learn from: "
-                     f"take it out of the schema, or correct the table.")
+LARGE = 5_000
+"""A vocabulary beyond this size is sorted once and searched; Arrow's own lookup hashes all of it for every batch."""
+
+
+def _all_missing(name: str, needed: str = "a value") -> DataError:
+    return DataError(f"Column {name!r}: every training row is missing. One of them must hold {needed}: "
+                     f"take the column out of the schema, or correct the table.")
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,12 @@ class NumericFit:
     """A scaled number, and a missing flag where training rows had missing values.
 
     x → clip infinities to [minimum, maximum] → log if asked → (x − shift) / divisor, or the quantile map through `knots`;
-    a missing value becomes `fill`, the mean of the scaled training values.
+    a missing value becomes `fill`, the mean of the scaled training values. No result is beyond the largest float32.
+
+    >>> fit = NumericFit("standard", shift=2.0, divisor=4.0, minimum=0.0, maximum=9.0, fill=0.0, flag=True)
+    >>> fit.encode(np.array([4.0, np.nan]))
+    array([[0.5, 0. ],
+           [0. , 1. ]], dtype=float32)
     """
 
     scale: str
@@ -57,7 +69,9 @@ class NumericFit:
             x = np.interp(x, *(np.asarray(k) for k in self.knots))
         if self.scale == "log":
             x = np.sign(x) * np.log1p(np.abs(x))
-        value = np.where(missing, self.fill, (x - self.shift) / self.divisor)
+        with np.errstate(over="ignore"):
+            x = np.clip((x - self.shift) / self.divisor, -LARGEST, LARGEST)
+        value = np.where(missing, self.fill, x)
         return np.stack([value, missing] if self.flag else [value], axis=1).astype(np.float32)
 
     def tensor(self, x: tf.Tensor) -> tf.Tensor:
@@ -68,7 +82,8 @@ class NumericFit:
             x = _interpolate(x, *self.knots)
         if self.scale == "log":
             x = tf.sign(x) * tf.math.log1p(tf.abs(x))
-        value = tf.where(missing, tf.constant(self.fill, tf.float64), (x - self.shift) / self.divisor)
+        x = tf.clip_by_value((x - self.shift) / self.divisor, -LARGEST, LARGEST)
+        value = tf.where(missing, tf.constant(self.fill, tf.float64), x)
         return tf.cast(tf.stack([value, tf.cast(missing, tf.float64)] if self.flag else [value], axis=1), tf.float32)
 
 
@@ -79,13 +94,17 @@ def _interpolate(x: tf.Tensor, values: tuple[float, ...], shares: tuple[float, .
     x = tf.clip_by_value(x, knots[0], knots[-1])
     right = tf.clip_by_value(tf.searchsorted(knots, x, side="right"), 1, len(values) - 1)
     low, high = tf.gather(knots, right - 1), tf.gather(knots, right)
-    slope = (tf.gather(heights, right) - tf.gather(heights, right - 1)) / (high - low)
-    return slope * (x - low) + tf.gather(heights, right - 1)
+    bottom, top = tf.gather(heights, right - 1), tf.gather(heights, right)
+    return bottom + (x - low) / (high - low) * (top - bottom)
 
 
 @dataclass(frozen=True)
 class BucketFit:
-    """A number's bucket: how many boundaries are ≤ it."""
+    """A number's bucket: how many boundaries are ≤ it.
+
+    >>> BucketFit((18.0, 65.0)).encode(np.array([17.0, 18.0, np.inf, np.nan]))
+    array([3, 4, 5, 0])
+    """
 
     boundaries: tuple[float, ...]
 
@@ -106,7 +125,11 @@ class BucketFit:
 
 @dataclass(frozen=True)
 class VocabularyFit:
-    """A value's place in the vocabulary."""
+    """A value's place in the vocabulary.
+
+    >>> VocabularyFit("int", pa.array([70, 80]), multivalued=False).distinct_ids(pa.array([80, 90]))
+    array([4, 1])
+    """
 
     kind: str
     vocabulary: pa.Array
@@ -118,18 +141,36 @@ class VocabularyFit:
 
     def distinct_ids(self, distinct: pa.Array) -> np.ndarray:
         """Canonical values (n,) → ids int64 (n,)."""
-        found = pc.index_in(distinct, value_set=self.vocabulary)
-        return np.asarray(pc.fill_null(pc.add(found.cast(pa.int64()), RESERVED), UNSEEN))
+        if self._sorted is None:
+            found = pc.index_in(distinct, value_set=self.vocabulary)
+            return np.asarray(pc.fill_null(pc.add(found.cast(pa.int64()), RESERVED), UNSEEN))
+        keys, places = self._sorted
+        place = places[np.searchsorted(keys, fingerprints(distinct)).clip(max=len(keys) - 1)]
+        same = np.asarray(pc.equal(self.vocabulary.take(pa.array(place)), distinct))
+        return np.where(same, place + RESERVED, UNSEEN)
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Fingerprints, ascending, and their places; None for a small vocabulary, floats, and values that share one."""
+        if len(self.vocabulary) <= LARGE or self.kind == "float":
+            return None
+        keys = fingerprints(self.vocabulary)
+        places = np.argsort(keys)
+        return None if (np.diff(keys[places]) == 0).any() else (keys[places], places)
 
     def tensor_ids(self, values: tf.Tensor) -> tf.Tensor:
         """The same over a flat tensor of strings, int64 or float64."""
+        return self._search(values) if self.kind == "float" else self.table.lookup(values)
+
+    @cached_property
+    def table(self) -> tf.lookup.StaticHashTable | None:
+        """The vocabulary for tensors; none for floats, which are searched."""
         if self.kind == "float":
-            return self._search(values)
-        keys = self.vocabulary.to_pylist() if self.kind == "int" else self.vocabulary.cast(pa.large_binary()).to_pylist()
-        key_type = tf.int64 if self.kind == "int" else tf.string
-        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
-            tf.constant(keys, key_type, shape=(len(keys),)), tf.range(len(keys), dtype=tf.int64) + RESERVED), UNSEEN)
-        return table.lookup(values)
+            return None
+        with tf.init_scope():
+            keys = tf.constant(np.asarray(self.vocabulary) if self.kind == "int" else text_of(self.vocabulary))
+            places = tf.range(len(self.vocabulary), dtype=tf.int64) + RESERVED
+            return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, places), UNSEEN)
 
     def _search(self, values: tf.Tensor) -> tf.Tensor:
         vocabulary = np.asarray(self.vocabulary)
@@ -142,7 +183,11 @@ class VocabularyFit:
 
 @dataclass(frozen=True)
 class HashFit:
-    """A value's hash bucket."""
+    """A value's hash bucket.
+
+    >>> HashFit("int", bins=10, multivalued=False).distinct_ids(pa.array([7, 8]))
+    array([11, 10])
+    """
 
     kind: str
     bins: int
@@ -182,7 +227,12 @@ def as_text(values: tf.Tensor) -> tf.Tensor:
 
 
 def ids_of(fit: VocabularyFit | HashFit, values: Values) -> np.ndarray | Bag:
-    """Ids of canonical values: int64 (n,), or a bag in which a missing and an empty list have one id of their own."""
+    """Ids of canonical values: int64 (n,), or a bag in which a missing and an empty list have one id of their own.
+
+    >>> fit = VocabularyFit("int", pa.array([7, 8]), True)
+    >>> ids_of(fit, categories(pa.array([[8, 7], [], None, [9]]), "int", Place("shop"))).flat
+    array([4, 3, 2, 0, 1])
+    """
     table = np.append(fit.distinct_ids(values.distinct), MISSING)
     ids = table[values.codes]
     if values.splits is None:
@@ -237,14 +287,15 @@ class NumericAccumulator:
     def fit(self) -> NumericFit:
         moments, scale = self.moments, self.column.scale
         if not moments.count:
-            raise _all_missing(self.name)
+            raise _all_missing(self.name, "a finite number")
         low, high, flag = self.minimum, self.maximum, self.missing > 0
         if scale == "quantile":
             values, shares = self.sketch.knots(KNOTS)
             return NumericFit(scale, 0.0, 1.0, low, high, 0.5, flag, (tuple(values.tolist()), tuple(shares.tolist())))
         if scale == "none":
             return NumericFit(scale, 0.0, 1.0, low, high, moments.mean, flag)
-        return NumericFit(scale, moments.mean, moments.deviation or 1.0, low, high, 0.0, flag)
+        divisor = moments.deviation if moments.deviation >= SMALLEST else 1.0
+        return NumericFit(scale, moments.mean, divisor, low, high, 0.0, flag)
 
 
 class BucketAccumulator:
@@ -289,9 +340,9 @@ class IdAccumulator:
     def _vocabulary(self) -> pa.Array:
         column = self.column
         if column.pretrained:
-            return canonical_vocabulary(read_pretrained(column.pretrained, self.name)[0], self.kind)
+            return canonical_vocabulary(read_pretrained(column.pretrained, self.name)[0], self.kind, self.name)
         if column.vocabulary:
-            return canonical_vocabulary(pa.array(column.vocabulary), self.kind)
+            return canonical_vocabulary(pa.array(column.vocabulary), self.kind, self.name)
         vocabulary, _ = self.counts.ranked(column.min_count, column.max_size)
         if not len(vocabulary):
             raise DataError(f"Column {self.name!r}: no value occurs {column.min_count} times, so the vocabulary is empty. "
@@ -299,43 +350,68 @@ class IdAccumulator:
         return vocabulary
 
 
-def canonical_vocabulary(values: pa.Array, kind: str) -> pa.Array:
-    """A given vocabulary in the canonical type of its column."""
-    types = {"string": pa.large_string(), "bool": pa.large_string(), "int": pa.int64(), "float": pa.float64()}
-    return values.cast(types[kind])
+def canonical_vocabulary(values: pa.Array, kind: str, name: str) -> pa.Array:
+    """A given vocabulary (n,) in the canonical type of its column, in its order.
+
+    Raises: DataError for values that are missing, not of that kind, or equal there.
+
+    >>> canonical_vocabulary(pa.array([True, False]), "bool", "member").to_pylist()
+    ['true', 'false']
+    """
+    cells = categories(values, kind, Place(f"{name} (its vocabulary)"))
+    if (cells.codes < 0).any() or pc.count_distinct(cells.distinct).as_py() < len(values):
+        raise DataError(f"Column {name!r}: its vocabulary must hold each value once, and none that is missing. "
+                        f"Got {len(values)} values, {pc.count_distinct(cells.distinct).as_py()} of them different as {kind}. "
+                        f"Correct it.")
+    return cells.distinct.take(pa.array(cells.codes))
 
 
 def read_pretrained(path: str, name: str) -> tuple[pa.Array, np.ndarray]:
     """The values and vectors float32 (n, width) of a Parquet file of pretrained embeddings.
 
-    Raises: DataError for a file that lacks the columns `value` and `vector`, repeats a value, or has ragged vectors.
+    Raises: DataError for a file that lacks the columns `value` and `vector`, or has vectors of several lengths or of anything
+    but finite numbers.
     """
     import pyarrow.parquet as pq
 
+    what = f"Column {name!r}: the pretrained file {path!r} must"
     try:
-        table = pq.read_table(path, columns=["value", "vector"]).combine_chunks()
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise DataError(f"Column {name!r}: the pretrained file {path!r} must be Parquet with columns value and vector. {error}") from error
-    if table.column_names != ["value", "vector"] or not len(table):
-        raise DataError(f"Column {name!r}: the pretrained file {path!r} must have rows and the columns value and vector. "
-                        f"Got {table.column_names}, {len(table)} rows.")
-    values = table["value"].combine_chunks()
+        table = pq.read_table(path, columns=["value", "vector"])
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DataError(f"{what} be Parquet with the columns value and vector. Got: {error}. Write it again.") from error
+    if table.column_names != ["value", "vector"] or not len(table) or not is_list(table["vector"].type):
+        raise DataError(f"{what} have rows and the columns value and vector, a list of numbers. "
+                        f"Got {len(table)} rows of {table.schema.to_string(show_schema_metadata=False)!r}. Write it again.")
     widths = set(pc.list_value_length(table["vector"]).to_pylist())
-    if len(widths) != 1 or None in widths or values.null_count or pc.count_distinct(values).as_py() < len(values):
-        raise DataError(f"Column {name!r}: the pretrained file {path!r} must have each value once, with vectors of one length. "
-                        f"Got {len(values)} values, {pc.count_distinct(values).as_py()} distinct, {values.null_count} null; "
-                        f"lengths {sorted(map(str, widths))[:5]}.")
-    flat = np.asarray(table["vector"].combine_chunks().flatten(), np.float32)
-    return values, flat.reshape(len(values), widths.pop())
+    if len(widths) != 1 or widths & {None, 0}:
+        raise DataError(f"{what} have vectors of one length. Got {sorted(map(str, widths))[:5]}. Write it again.")
+    vectors = numbers(table["vector"].combine_chunks().flatten(), Place(f"{name} (its pretrained vectors)"))
+    if (bad := ~(np.abs(vectors) <= LARGEST)).any():
+        raise DataError(f"{what} have vectors of finite numbers. Got {vectors[bad][0]}. Write it again.")
+    return table["value"].combine_chunks(), vectors.astype(np.float32).reshape(len(table), widths.pop())
 
 
-def accumulator(column, name: str, kind: pa.DataType):
-    """The accumulator that fits a column whose table type is `kind`; crosses have none."""
-    from widedeep.values import is_list
+@singledispatch
+def accumulator(column: Column, name: str, kind: pa.DataType) -> NumericAccumulator | BucketAccumulator | IdAccumulator:
+    """The accumulator that fits a column whose table type is `kind`; crosses have none.
 
-    if isinstance(column, Numeric):
-        return NumericAccumulator(column, name)
-    if isinstance(column, Bucketized):
-        return BucketAccumulator(column, name)
-    assert not isinstance(column, Crossed)
+    >>> accumulator(Categorical(), "tags", pa.list_(pa.string())).multivalued
+    True
+    """
+    raise TypeError(f"{type(column).__name__} is not fitted")
+
+
+@accumulator.register
+def _(column: Numeric, name: str, kind: pa.DataType) -> NumericAccumulator:
+    return NumericAccumulator(column, name)
+
+
+@accumulator.register
+def _(column: Bucketized, name: str, kind: pa.DataType) -> BucketAccumulator:
+    return BucketAccumulator(column, name)
+
+
+@accumulator.register(Categorical)
+@accumulator.register(Hashed)
+def _(column: Categorical | Hashed, name: str, kind: pa.DataType) -> IdAccumulator:
     return IdAccumulator(column, name, kind_of(column, kind, name), is_list(kind) or column.delimiter is not None)

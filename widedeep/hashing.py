@@ -16,18 +16,21 @@ _LARGEST_MODULUS = 2**63 - 1
 
 
 def text_of(distinct: pa.Array) -> np.ndarray:
-    """Canonical values as the bytes that `tf.strings.as_string` gives, in an object array (n,)."""
+    """Canonical values as the bytes that `tf.strings.as_string` gives, in an object array (n,).
+
+    >>> text_of(pa.array([1, -2])).tolist(), text_of(pa.array([0.5])).tolist()
+    ([b'1', b'-2'], [b'0.500000'])
+    """
     if pa.types.is_floating(distinct.type):
         return tf.strings.as_string(np.asarray(distinct)).numpy()
-    return np.array(distinct.cast(pa.large_binary() if pa.types.is_large_string(distinct.type) else pa.large_string())
-                    .cast(pa.large_binary()).to_pylist(), dtype=object)
+    return distinct.cast(pa.large_string()).cast(pa.large_binary()).to_numpy(zero_copy_only=False)
 
 
 def buckets(distinct: pa.Array, bins: int) -> np.ndarray:
     """`tf.strings.to_hash_bucket_fast(as_string(value), bins)` of canonical values: int64 (n,).
 
     >>> buckets(pa.array(["a", "b"], pa.large_string()), 10)
-    array([9, 9])
+    array([9, 2])
     """
     return tf.strings.to_hash_bucket_fast(tf.constant(text_of(distinct), tf.string), bins).numpy()
 
@@ -36,6 +39,9 @@ def fingerprints(distinct: pa.Array) -> np.ndarray:
     """What a value contributes to a cross: uint64 (n,); Fingerprint64 of text, an integer itself.
 
     TensorFlow gives Fingerprint64 only modulo something; modulo 2⁶³ − 1 and modulo 3 together determine it.
+
+    >>> [hex(print) for print in fingerprints(pa.array([""], pa.large_string())).tolist()], fingerprints(pa.array([7])).tolist()
+    (['0x9ae16a3b2f90404f'], [7])
     """
     if pa.types.is_integer(distinct.type):
         return np.asarray(distinct).astype(np.int64).view(np.uint64)
@@ -66,6 +72,10 @@ def cross(parts: list[np.ndarray | Bag]) -> np.ndarray | Bag:
     """The fingerprints of every combination of the parts, the last one varying fastest.
 
     Parts are uint64 (rows,) or bags of uint64; any bag among them makes the result a bag.
+
+    >>> bag = Bag(np.array([3, 4], np.uint64), np.array([0, 2, 2]))
+    >>> cross([np.array([1, 2], np.uint64), bag]).splits
+    array([0, 2, 2])
     """
     rows = len(parts[0])
     result: np.ndarray | Bag = np.full(rows, CROSS_KEY, np.uint64)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
 from widedeep import columns as cols
-from widedeep.columns import Bucketized, Column, Crossed, Numeric
+from widedeep.columns import Column, Crossed, Numeric, at_least, build, check_types, choose
 from widedeep.errors import SchemaError, did_you_mean, unknown_names
 
+ACTIVATIONS = ("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid",
+               "silu", "softmax", "softplus", "softsign", "swish", "tanh")
 LABEL_KINDS = ("binary", "regression")
 SPLITS = ("random", "time", "group")
 BINARY_METRICS = ("auc", "logloss", "accuracy", "normalized_entropy")
@@ -37,8 +40,17 @@ class Label:
     negative: str | int | float | bool | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in LABEL_KINDS:
-            raise SchemaError(f"label: kind must be one of {list(LABEL_KINDS)}. Got {self.kind!r}.")
+        check_types(self)
+        choose("Label", "kind", self.kind, LABEL_KINDS)
+        if not self.column:
+            raise SchemaError("Label: column must name a column of the table. Got ''.")
+        if self.kind == "regression" and (self.positive, self.negative) != (1, None):
+            raise SchemaError(f"Label: positive and negative are values of a binary label. Got positive={self.positive!r}, "
+                              f"negative={self.negative!r} for regression. Leave them out.")
+        if not all(math.isfinite(v) for v in (self.positive, self.negative) if isinstance(v, float)):
+            raise SchemaError(f"Label: positive and negative must be finite. Got {self.positive!r} and {self.negative!r}.")
+        if self.positive == self.negative:
+            raise SchemaError(f"Label: positive and negative must differ. Got {self.positive!r} for both.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,9 @@ class Wide:
     """The wide tower: one weight per id of each of its columns, one per numeric value."""
 
     columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True)
@@ -63,12 +78,14 @@ class Deep:
     width: int | str = 16
 
     def __post_init__(self) -> None:
-        if any(not isinstance(units, int) or units < 1 for units in self.hidden):
-            raise SchemaError(f"[deep] hidden is a list of whole numbers of units. Got {list(self.hidden)}.")
+        check_types(self)
+        choose("Deep", "activation", self.activation, ACTIVATIONS)
+        if any(units < 1 for units in self.hidden):
+            raise SchemaError(f"Deep: hidden must be a list of whole numbers of at least 1. Got {list(self.hidden)}.")
         if not 0 <= self.dropout < 1:
-            raise SchemaError(f"[deep] dropout must lie in [0, 1). Got {self.dropout}.")
-        if self.width != "fourth-root" and (not isinstance(self.width, int) or self.width < 1):
-            raise SchemaError(f"[deep] width is a whole number of at least 1, or 'fourth-root'. Got {self.width!r}.")
+            raise SchemaError(f"Deep: dropout must lie in [0, 1). Got {self.dropout}.")
+        if self.width != "fourth-root" and (isinstance(self.width, str) or self.width < 1):
+            raise SchemaError(f"Deep: width must be a whole number of at least 1, or 'fourth-root'. Got {self.width!r}.")
 
 
 @dataclass(frozen=True)
@@ -85,21 +102,30 @@ class Optimizer:
     l1: float = 0.0
     l2: float = 0.0
     warmup: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not self.rate > 0:
-            raise SchemaError(f"An optimizer's rate must be above 0. Got {self.rate}.")
-        if not self.accumulator > 0:
-            raise SchemaError(f"An optimizer's accumulator must start above 0. Got {self.accumulator}.")
-        if self.l1 < 0 or self.l2 < 0 or self.warmup < 0:
-            raise SchemaError(f"l1, l2 and warmup must not be negative. Got l1={self.l1}, l2={self.l2}, warmup={self.warmup}.")
-        for name, where in (("l1", ("ftrl",)), ("l2", ("ftrl",)), ("warmup", ("adagrad",))):
-            if getattr(self, name) and self.optimizer not in where:
-                raise SchemaError(f"{name} is a setting of {where[0]}. Got optimizer={self.optimizer!r} with "
-                                  f"{name}={getattr(self, name)}: leave it out, or use `options`.")
+        check_types(self)
+        for name, least in (("rate", "above 0"), ("accumulator", "above 0"), ("l1", "0 or more"), ("l2", "0 or more"),
+                            ("warmup", "0 or more")):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf or least == "above 0" and not value:
+                raise SchemaError(f"Optimizer: {name} must be {least} and finite. Got {value}.")
+        for name, where in SETTINGS_OF.items():
+            if getattr(self, name) != _default(Optimizer, name) and self.optimizer not in where:
+                raise SchemaError(f"Optimizer: {name} is a setting of {' and '.join(where)}. Got {name}={getattr(self, name)} "
+                                  f"for {self.optimizer!r}. Leave it out, or use `options`.")
         if self.options and self.optimizer in ("ftrl", "adagrad"):
-            raise SchemaError(f"options go to tf_keras's own optimizers. Got {dict(self.options)} for {self.optimizer!r}.")
+            raise SchemaError(f"Optimizer: options go to tf_keras's own optimizers. Got {dict(self.options)} for "
+                              f"{self.optimizer!r}. Leave them out.")
+
+
+SETTINGS_OF = {"accumulator": ("ftrl", "adagrad"), "l1": ("ftrl",), "l2": ("ftrl",), "warmup": ("adagrad",)}
+"""The optimizers that have a setting; `rate` is every one's."""
+
+
+def _default(kind: type, name: str) -> Any:
+    return next(f.default for f in fields(kind) if f.name == name)
 
 
 @dataclass(frozen=True)
@@ -119,14 +145,13 @@ class Training:
     deep: Optimizer = Optimizer("adagrad", rate=0.05, warmup=50)
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("batch", "epochs", "patience"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise SchemaError(f"[training] {name} must be a whole number of at least 1. Got {getattr(self, name)!r}.")
-        if self.split not in SPLITS:
-            raise SchemaError(f"[training] split must be one of {list(SPLITS)}. Got {self.split!r}.")
+            at_least("Training", name, getattr(self, name), 1)
+        choose("Training", "split", self.split, SPLITS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
     """A table's meaning: its label, its columns by name, the two towers' lists and their training.
 
@@ -149,15 +174,20 @@ class Schema:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        _check_columns(self.columns)
+        check_types(self)
+        object.__setattr__(self, "columns", MappingProxyType(self.columns))
         default = "auc" if self.label.kind == "binary" else "rmse"
         object.__setattr__(self, "training", replace(self.training, metric=self.training.metric or default))
         _check_towers(self)
         _check_crosses(self)
         _check_metric(self)
-        for role in ("group", "time"):
-            if self.training.split == role and getattr(self, role) is None:
-                raise SchemaError(f"[training] split = {role!r} needs a column: set `{role}` at the top of the schema.")
+        split = self.training.split
+        if split != "random" and getattr(self, split) is None:
+            raise SchemaError(f"[training] split = {split!r} needs a column. Got none. Set `{split}` at the top of the schema.")
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Schema) else NotImplemented
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Schema.from_toml, (self.to_toml(),)
@@ -189,7 +219,7 @@ class Schema:
     @property
     def roles(self) -> list[str]:
         """The table's columns that are no features: label, weight, group, time, as far as declared."""
-        return list(dict.fromkeys(c for c in (self.label.column, self.weight, self.group, self.time) if c))
+        return list(dict.fromkeys(c for c in (self.label.column, self.weight, self.group, self.time) if c is not None))
 
     @property
     def fingerprint(self) -> str:
@@ -203,8 +233,7 @@ class Schema:
         >>> schema.only("wide").deep.columns
         ()
         """
-        if tower not in ("wide", "deep"):
-            raise SchemaError(f"only: the towers are 'wide' and 'deep'. Got {tower!r}.")
+        choose("only", "tower", tower, ("wide", "deep"))
         other = "deep" if tower == "wide" else "wide"
         return replace(self, **{other: replace(getattr(self, other), columns=())})
 
@@ -216,7 +245,7 @@ class Schema:
         """
         try:
             data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise SchemaError(f"{where} is not TOML: {error}.") from error
         try:
             return _schema(data)
@@ -235,12 +264,33 @@ class Schema:
             raise SchemaError(f"The schema {os.fspath(path)!r} is not UTF-8 text: {error}.") from error
 
     def to_toml(self, comments: Mapping[str, str] = MappingProxyType({})) -> str:
-        """The schema as TOML. `comments` by key ("age", "wide.columns", …) are written beside what they explain."""
+        """The schema as TOML. `comments` by place ("columns.age", "wide", "training.batch", …) stand beside what they explain.
+
+        Raises: SchemaError for comments on what the schema does not have.
+
+        >>> schema = Schema(Label("y"), {"age": Numeric()}, deep=Deep(("age",)))
+        >>> schema.to_toml({"columns.age": "in years"}).splitlines()[6]
+        'age = {kind = "numeric"} # in years'
+        """
         import tomlkit
 
-        document = tomlkit.document()
-        _write(document, _plain(self), comments, "")
+        document, plain = tomlkit.document(), _plain(self)
+        known = list(_places(plain))
+        if extra := [place for place in comments if place not in known]:
+            raise SchemaError(unknown_names("comments stand beside settings that the schema lacks", extra, known))
+        _write(document, plain, comments)
         return tomlkit.dumps(document)
+
+
+def _check_columns(columns: Any) -> None:
+    if not isinstance(columns, Mapping):
+        raise SchemaError(f"Schema: columns must be a table of columns by name. Got {columns!r}.")
+    for name, column in columns.items():
+        if not isinstance(name, str) or not name:
+            raise SchemaError(f"Schema: a column's name must be text of at least one character. Got {name!r}.")
+        if not isinstance(column, Column):
+            raise SchemaError(f"Column {name!r}: must be one of {[kind.__name__ for kind in cols.KINDS.values()]}. "
+                              f"Got {column!r}.")
 
 
 def _check_towers(schema: Schema) -> None:
@@ -251,10 +301,11 @@ def _check_towers(schema: Schema) -> None:
         if missing := [n for n in names if n not in schema.columns]:
             raise SchemaError(unknown_names(f"[{tower}] lists columns that [columns] lacks", missing, schema.columns))
         if len(set(names)) < len(names):
-            raise SchemaError(f"[{tower}] lists a column twice: {[n for n in set(names) if names.count(n) > 1]}.")
-    for name in schema.features:
-        if name in schema.roles and name != schema.group:
-            raise SchemaError(f"{name!r} is the label, weight or time and must not be a feature. Take it out of the columns.")
+            twice = next(n for n in names if names.count(n) > 1)
+            raise SchemaError(f"[{tower}] lists each column once. Got {twice!r} {names.count(twice)} times.")
+    for role, name in (("label", schema.label.column), ("weight", schema.weight), ("time", schema.time)):
+        if name in schema.features:
+            raise SchemaError(f"The {role} must not be a feature. Got {name!r} as both. Take it out of the columns.")
 
 
 def _check_crosses(schema: Schema) -> None:
@@ -281,8 +332,9 @@ def _check_metric(schema: Schema) -> None:
 
 def _plain(schema: Schema) -> dict[str, Any]:
     """The schema as nested plain values, in the order in which a reader wants them; what is unset is left out."""
-    label = {k: v for k, v in asdict(schema.label).items() if v is not None and (k != "positive" or schema.label.kind == "binary")}
-    plain: dict[str, Any] = {k: getattr(schema, k) for k in ("weight", "group", "time") if getattr(schema, k)}
+    binary = schema.label.kind == "binary"
+    label = {k: v for k, v in asdict(schema.label).items() if v is not None and (k != "positive" or binary)}
+    plain: dict[str, Any] = {k: getattr(schema, k) for k in ("weight", "group", "time") if getattr(schema, k) is not None}
     if schema.missing:
         plain["missing"] = list(schema.missing)
     plain["label"] = label
@@ -298,36 +350,18 @@ def _plain(schema: Schema) -> dict[str, Any]:
 
 def _plain_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     plain: dict[str, Any] = {"optimizer": optimizer.optimizer, "rate": optimizer.rate}
-    ours = {"ftrl": ("accumulator", "l1", "l2"), "adagrad": ("accumulator", "warmup")}
-    plain |= {name: getattr(optimizer, name) for name in ours.get(optimizer.optimizer, ())}
+    plain |= {name: getattr(optimizer, name) for name, where in SETTINGS_OF.items() if optimizer.optimizer in where}
     return plain | ({"options": dict(optimizer.options)} if optimizer.options else {})
 
 
 def _build(kind: type, settings: Any, where: str) -> Any:
-    """A dataclass from plain settings; unknown keys and wrong types are errors that say where."""
+    """A declaration from a section of the file; errors say which."""
     if not isinstance(settings, dict):
-        raise SchemaError(f"[{where}] is a table of settings. Got {settings!r}.")
-    known = {f.name: f for f in fields(kind)}
-    if extra := [key for key in settings if key not in known]:
-        raise SchemaError(unknown_names(f"[{where}] has unknown settings", extra, known))
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    for name, value in values.items():
-        _check_type(where, name, value, str(known[name].type))
+        raise SchemaError(f"[{where}] must be a table of settings. Got {settings!r}.")
     try:
-        return kind(**values)
-    except TypeError as error:
+        return build(kind, settings, "unknown settings")
+    except SchemaError as error:
         raise SchemaError(f"[{where}] {error}") from error
-
-
-def _check_type(where: str, name: str, value: Any, declared: str) -> None:
-    kinds = {"tuple": "a list", "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text",
-             "Mapping": "a table"}
-    fits = {"tuple": lambda v: isinstance(v, tuple), "bool": lambda v: isinstance(v, bool),
-            "int": lambda v: isinstance(v, int) and not isinstance(v, bool), "str": lambda v: isinstance(v, str),
-            "float": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool), "Mapping": lambda v: isinstance(v, dict)}
-    allowed = [k for k in kinds if k in declared.replace("[", " ").replace("|", " ").split()]
-    if allowed and not any(fits[k](value) for k in allowed):
-        raise SchemaError(f"[{where}] {name} must be {' or '.join(kinds[k] for k in allowed)}. Got {value!r}.")
 
 
 def _schema(data: dict[str, Any]) -> Schema:
@@ -337,45 +371,62 @@ def _schema(data: dict[str, Any]) -> Schema:
     for needed in ("label", "columns"):
         if not isinstance(data.get(needed), dict):
             raise SchemaError(f"[{needed}] must be there, as a table. Got {data.get(needed)!r}.")
-    data = dict(data)
-    data["label"] = _build(Label, data["label"], "label")
-    data["columns"] = {name: cols.from_dict(name, settings) for name, settings in data["columns"].items()}
-    data["wide"] = _build(Wide, data.get("wide", {}), "wide")
-    data["deep"] = _build(Deep, data.get("deep", {}), "deep")
-    training = data.get("training", {})
-    if isinstance(training, dict):
-        towers = {t: _optimizer(t, training[t]) for t in ("wide", "deep") if t in training}
-        plain = {k: v for k, v in training.items() if k not in towers}
-        training = replace(_build(Training, plain, "training"), **towers)
-    data["training"] = training
-    return _build(Schema, data, "schema")
+    return Schema(**data | {
+        "label": _build(Label, data["label"], "label"),
+        "columns": {name: cols.from_dict(name, settings) for name, settings in data["columns"].items()},
+        "wide": _build(Wide, data.get("wide", {}), "wide"),
+        "deep": _build(Deep, data.get("deep", {}), "deep"),
+        "training": _training(data.get("training", {}))})
+
+
+def _training(settings: Any) -> Training:
+    if isinstance(settings, dict):
+        settings = settings | {tower: _optimizer(tower, settings[tower]) for tower in ("wide", "deep") if tower in settings}
+    return _build(Training, settings, "training")
 
 
 def _optimizer(tower: str, settings: Any) -> Optimizer:
-    default = getattr(Training(), tower)
-    if isinstance(settings, dict) and settings.get("optimizer", default.optimizer) == default.optimizer:
-        settings = _plain_optimizer(default) | settings
+    """An optimizer; what is not said of a tower's usual one is as usual."""
+    usual = getattr(Training(), tower)
+    if isinstance(settings, dict) and settings.get("optimizer", usual.optimizer) == usual.optimizer:
+        settings = _plain_optimizer(usual) | settings
     return _build(Optimizer, settings, f"training.{tower}")
 
 
-def _write(table: Any, plain: dict[str, Any], comments: Mapping[str, str], prefix: str) -> None:
+def _is_inline(prefix: str, value: Any) -> bool:
+    """Whether a table is written on one line: a column, an optimizer's options."""
+    return isinstance(value, dict) and prefix in ("columns.", "training.wide.", "training.deep.")
+
+
+def _places(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All that a comment can stand beside."""
+    for key, value in plain.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict) and not _is_inline(prefix, value):
+            yield from _places(value, f"{prefix}{key}.")
+
+
+def _write(table: Any, plain: Mapping[str, Any], comments: Mapping[str, str], prefix: str = "") -> None:
     """Fill a tomlkit table: columns as inline tables, sections as sections, comments where they belong."""
     import tomlkit
 
     for key, value in plain.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and (prefix in ("columns.", "training.wide.", "training.deep.")):
-            inline = tomlkit.inline_table()
-            inline.update(value)
-            table.add(key, inline)
-        elif isinstance(value, dict):
+        lines = [_printable(line) for line in comments.get(f"{prefix}{key}", "").splitlines()]
+        if isinstance(value, dict) and not _is_inline(prefix, value):
             section = tomlkit.table()
-            if path in comments:
-                section.add(tomlkit.comment(comments[path]))
-            _write(section, value, comments, f"{path}.")
+            for line in lines:
+                section.add(tomlkit.comment(line))
+            _write(section, value, comments, f"{prefix}{key}.")
             table.add(key, section)
             continue
-        else:
-            table.add(key, value)
-        if path in comments:
-            table[key].comment(comments[path])
+        item = tomlkit.inline_table() if isinstance(value, dict) else tomlkit.item(value)
+        if isinstance(value, dict):
+            item.update(value)
+        if lines:
+            item.comment(" ".join(lines))
+        table.add(key, item)
+
+
+def _printable(text: str) -> str:
+    """A line without the control characters that TOML forbids in comments."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from widedeep.columns import Categorical, Hashed
+from widedeep.columns import DTYPE_OF, Categorical, Hashed
 from widedeep.errors import DataError
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Weights and scaled numbers become float32: nothing beyond this is finite there."""
+
 CANONICAL = {"string": pa.large_string(), "bool": pa.large_string(), "int": pa.int64(), "float": pa.float64()}
+"""The Arrow type of each canonical kind."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,11 @@ class Values:
         return len(self.codes) if self.splits is None else len(self.splits) - 1
 
     def present(self) -> pa.DictionaryArray:
-        """The values that are not missing, as an Arrow dictionary array: what a vocabulary counts."""
+        """The values that are not missing, as an Arrow dictionary array: what a vocabulary counts.
+
+        >>> Values(pa.array(["a", "b"]), np.int32([1, -1, 0, 1])).present().to_pylist()
+        ['b', 'a', 'b']
+        """
         return pa.DictionaryArray.from_arrays(pa.array(self.codes[self.codes >= 0]), self.distinct)
 
 
@@ -65,30 +73,44 @@ def element_type(kind: pa.DataType) -> pa.DataType:
     >>> element_type(pa.list_(pa.dictionary(pa.int32(), pa.string())))
     DataType(string)
     """
-    if is_list(kind) or pa.types.is_dictionary(kind):
-        return element_type(kind.value_type)
-    return kind
+    kind = kind.value_type if is_list(kind) else kind
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def kind_of(column: Categorical | Hashed, kind: pa.DataType, name: str) -> str:
     """The canonical kind (string, int, float, bool) of an id column, from its settings or else from its table type.
 
     Raises: DataError for types that cannot be ids (timestamps, binary, decimals …), with the remedy.
+
+    >>> kind_of(Categorical(), pa.list_(pa.int8()), "n"), kind_of(Categorical(dtype="string"), pa.int8(), "n")
+    ('int', 'string')
     """
     if column.dtype:
         return column.dtype
     if vocabulary := getattr(column, "vocabulary", ()):
-        return {str: "string", bool: "bool", int: "int", float: "float"}[type(vocabulary[0])]
-    return _kind_of_type(element_type(kind), name)
+        return DTYPE_OF[type(vocabulary[0])]
+    return kind_of_type(element_type(kind), name)
 
 
-def _kind_of_type(kind: pa.DataType, name: str) -> str:
+def kind_of_type(kind: pa.DataType, name: str) -> str:
+    """The canonical kind of single values of an Arrow type; of nulls it is text.
+
+    Raises: DataError naming the column, with the remedy, for types that are no feature.
+
+    >>> kind_of_type(pa.uint8(), "age"), kind_of_type(pa.null(), "age")
+    ('int', 'string')
+    """
     tests = {"bool": pa.types.is_boolean, "int": pa.types.is_integer, "float": pa.types.is_floating,
-             "string": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t) or pa.types.is_null(t)}
+             "string": lambda t: _is_text(t) or pa.types.is_null(t)}
     for canonical, test in tests.items():
         if test(kind):
             return canonical
-    raise DataError(f"Column {name!r}: a feature is text, an integer, a boolean, a float, or a list of these. Got {kind}. " + _remedy(kind))
+    raise DataError(f"Column {name!r}: a feature is text, an integer, a boolean, a float, or a list of these. Got {kind}. "
+                    + _remedy(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _remedy(kind: pa.DataType) -> str:
@@ -111,30 +133,30 @@ def numbers(array: pa.Array, place: Place, *, missing: tuple[str, ...] = ()) -> 
     if is_list(array.type):
         raise DataError(f"Column {place.column!r}: a numeric column has one number per row. Got {array.type}. "
                         f"Declare it as categorical or hashed, or reduce each list to one number first.")
-    flat = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    kind = _kind_of_type(flat.type, place.column)
-    if kind == "bool":
-        flat = flat.cast(pa.int8())
-    if kind == "string" and missing:
-        flat = pc.if_else(pc.is_in(flat, pa.array(missing, flat.type)), pa.scalar(None, flat.type), flat)
-    return np.asarray(_cast(flat, pa.float64(), place).to_numpy(zero_copy_only=False), np.float64) + 0.0
+    return _floats(_unmarked(decoded(array), missing), place)
 
 
 def categories(array: pa.Array, kind: str, place: Place, *, missing: tuple[str, ...] = (), delimiter: str | None = None,
                weights: pa.Array | None = None) -> Values:
-    """An id column in canonical form; text equal to one of `missing` is missing.
+    """An id column (rows,) in canonical form; text equal to one of `missing` is missing.
 
+    A `delimiter` splits cells of text into lists, and those of `weights`; a cell without text is an empty list.
     Raises: DataError for values that are not of `kind` (first such value and its row), and for weights that do not match.
 
     >>> values = categories(pa.array(["a", "?", "a", None]), "string", Place("job"), missing=("?",))
     >>> values.codes
     array([ 0, -1,  0, -1], dtype=int32)
+    >>> categories(pa.array([[1, 2], [], [None, 2]]), "int", Place("shop")).splits
+    array([0, 2, 2, 3])
     """
     if delimiter is not None and not is_list(array.type):
-        array = _split_text(array, delimiter, place)
+        array = _split_text(array, delimiter, place, missing)
+        if weights is not None and _is_text(element_type(weights.type)) and not is_list(weights.type):
+            weights = _split_text(weights, delimiter, place, missing)
     if not is_list(array.type):
         if weights is not None:
-            raise DataError(f"Column {place.column!r}: weights belong to a column of lists. Got {array.type}.")
+            raise DataError(f"Column {place.column!r}: weights belong to a column of lists. Got {array.type}. "
+                            f"Leave the weights out, or give a delimiter.")
         return Values(*_encode(array, kind, place, missing))
     null = np.asarray(array.is_null())
     splits = _splits(array)
@@ -143,14 +165,32 @@ def categories(array: pa.Array, kind: str, place: Place, *, missing: tuple[str, 
     return _without_missing(values)
 
 
-def _split_text(array: pa.Array, delimiter: str, place: Place) -> pa.Array:
-    """Text cells as lists; an empty cell is an empty list."""
-    text = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    if _kind_of_type(text.type, place.column) != "string":
+def decoded(array: pa.Array) -> pa.Array:
+    """Single values (n,) without a dictionary; views of text, and nulls, as ordinary text: Arrow lacks functions for them.
+
+    >>> decoded(pa.array(["a", None]).dictionary_encode()).to_pylist(), decoded(pa.nulls(1)).type
+    (['a', None], DataType(large_string))
+    """
+    if pa.types.is_dictionary(array.type):
+        return pa.DictionaryArray.from_arrays(array.indices, decoded(array.dictionary)).dictionary_decode()
+    return array.cast(pa.large_string()) if pa.types.is_null(array.type) or pa.types.is_string_view(array.type) else array
+
+
+def _unmarked(array: pa.Array, missing: tuple[str, ...]) -> pa.Array:
+    """Cells, null where their text is a missing marker."""
+    if not missing or not _is_text(array.type):
+        return array
+    return pc.if_else(pc.is_in(array, pa.array(missing, array.type)), pa.scalar(None, array.type), array)
+
+
+def _split_text(array: pa.Array, delimiter: str, place: Place, missing: tuple[str, ...]) -> pa.Array:
+    """Text cells as lists; an empty cell is an empty list, a missing marker a missing one."""
+    text = decoded(array)
+    if not _is_text(text.type):
         raise DataError(f"Column {place.column!r}: a delimiter splits text. Got {array.type}. Leave the delimiter out.")
+    text = _unmarked(text, missing)
     parts = pc.split_pattern(text.cast(pa.large_string()), delimiter)
-    blank = pc.fill_null(pc.equal(text, ""), False)
-    return pc.if_else(blank, pa.scalar([], parts.type), parts)
+    return pc.if_else(pc.fill_null(pc.equal(text, ""), False), pa.scalar([], parts.type), parts)
 
 
 def _splits(array: pa.Array) -> np.ndarray:
@@ -158,24 +198,35 @@ def _splits(array: pa.Array) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _encode(array: pa.Array, kind: str, place: Place, missing: tuple[str, ...], splits: np.ndarray | None = None) -> tuple[pa.Array, np.ndarray]:
-    """Distinct values of the canonical kind, and each cell's code; −1 where null, NaN or a missing marker."""
-    _kind_of_type(element_type(array.type), place.column)
-    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    raw, codes = encoded.dictionary, np.asarray(pc.fill_null(encoded.indices.cast(pa.int32()), -1))
-    gone = np.asarray(raw.is_null())
-    if missing and _kind_of_type(raw.type, place.column) == "string":
-        gone = gone | np.asarray(pc.is_in(raw, pa.array(missing, raw.type)))
-    if pa.types.is_floating(raw.type):
-        gone = gone | np.asarray(pc.fill_null(pc.is_nan(raw), True))
-    if gone.any():
-        kept = np.cumsum(~gone) - 1
-        codes = np.where((codes >= 0) & ~gone[codes], kept[codes], -1).astype(np.int32) if len(gone) else codes
-        raw = raw.filter(pa.array(~gone))
+def _encode(array: pa.Array, kind: str, place: Place, missing: tuple[str, ...],
+            splits: np.ndarray | None = None) -> tuple[pa.Array, np.ndarray]:
+    """Values of the canonical kind, those that occur, and each cell's code; −1 where null, NaN or a missing marker."""
+    is_dictionary = pa.types.is_dictionary(array.type)
+    kind_of_type(array.type.value_type if is_dictionary else array.type, place.column)
+    encoded = array if is_dictionary else array.dictionary_encode()
+    raw, codes = decoded(encoded.dictionary), np.asarray(pc.fill_null(encoded.indices.cast(pa.int32()), -1))
+    idle = np.ones(len(raw) + 1, bool)
+    idle[codes] = False
+    raw, codes = _without(raw, codes, idle[:-1] | _absent(raw, missing))
     try:
-        return _canonical(raw, kind), codes
+        values = _canonical(raw, kind)
     except (pa.ArrowInvalid, OverflowError):
         raise _misfit(raw, codes, kind, place, splits) from None
+    return _without(values, codes, _absent(values, ()))
+
+
+def _absent(values: pa.Array, missing: tuple[str, ...]) -> np.ndarray:
+    """Which distinct values stand for no value: bool (n,)."""
+    gone = np.asarray(values.is_null(nan_is_null=True))
+    return gone | np.asarray(pc.is_in(values, pa.array(missing, values.type))) if missing and _is_text(values.type) else gone
+
+
+def _without(values: pa.Array, codes: np.ndarray, gone: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Distinct values without some, and the codes into what is left; −1 for those that are gone."""
+    if not gone.any():
+        return values, codes
+    kept = np.append(np.where(gone, -1, np.cumsum(~gone) - 1), -1).astype(np.int32)
+    return values.filter(pa.array(~gone)), kept[codes]
 
 
 def _canonical(raw: pa.Array, kind: str) -> pa.Array:
@@ -194,9 +245,8 @@ def _misfit(raw: pa.Array, codes: np.ndarray, kind: str, place: Place, splits: n
     """The error for the first cell whose value does not fit the kind."""
     wrong = np.array([not _fits(raw.slice(i, 1), kind) for i in range(len(raw))])
     cell = int(np.flatnonzero((codes >= 0) & wrong[codes])[0])
-    row = cell if splits is None else int(np.searchsorted(splits, cell, side="right")) - 1
     return DataError(f"Column {place.column!r}: values must be of kind {kind}. Got {raw[int(codes[cell])].as_py()!r} in row "
-                     f"{place.first_row + row}. Correct the value, or set the column's dtype.")
+                     f"{_row(cell, splits, place)}. Correct the value, or set the column's dtype.")
 
 
 def _fits(value: pa.Array, kind: str) -> bool:
@@ -207,21 +257,28 @@ def _fits(value: pa.Array, kind: str) -> bool:
     return True
 
 
+def _row(cell: int, splits: np.ndarray | None, place: Place) -> int:
+    """The number of the row in which a cell, or an element of a list, stands."""
+    return place.first_row + (cell if splits is None else int(np.searchsorted(splits, cell, side="right")) - 1)
+
+
 def _element_weights(weights: pa.Array | None, splits: np.ndarray, place: Place) -> np.ndarray | None:
     if weights is None:
         return None
-    if pa.types.is_string(element_type(weights.type)) or not is_list(weights.type):
-        raise DataError(f"Column {place.column!r}: its weights must be lists of numbers. Got {weights.type}.")
+    weights = weights.cast(pa.list_(pa.float64())) if pa.types.is_null(weights.type) else weights
+    if not is_list(weights.type):
+        raise DataError(f"Column {place.column!r}: its weights must be lists of numbers. Got {weights.type}. "
+                        f"Give one list of weights beside each list of values.")
     theirs = _splits(weights)
     if (differ := np.flatnonzero(np.diff(theirs) != np.diff(splits))).size:
         row = int(differ[0])
-        raise DataError(f"Column {place.column!r}: one weight per list element. Got {splits[row + 1] - splits[row]} elements and "
-                        f"{theirs[row + 1] - theirs[row]} weights in row {place.first_row + row}.")
-    flat = np.asarray(weights.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float32)
-    if (bad := np.flatnonzero(~np.isfinite(flat))).size:
-        row = int(np.searchsorted(splits, bad[0], side="right")) - 1
-        raise DataError(f"Column {place.column!r}: weights are finite numbers. Got {flat[bad[0]]} in row {place.first_row + row}.")
-    return flat
+        raise DataError(f"Column {place.column!r}: one weight per list element. Got {splits[row + 1] - splits[row]} elements "
+                        f"and {theirs[row + 1] - theirs[row]} weights in row {place.first_row + row}. Correct the weights.")
+    flat = _floats(decoded(weights.flatten()), place, splits)
+    if (bad := np.flatnonzero(~(np.abs(flat) <= LARGEST))).size:
+        raise DataError(f"Column {place.column!r}: weights are finite numbers. Got {flat[bad[0]]} in row "
+                        f"{_row(int(bad[0]), splits, place)}. Correct the weight.")
+    return flat.astype(np.float32)
 
 
 def _without_missing(values: Values) -> Values:
@@ -234,15 +291,15 @@ def _without_missing(values: Values) -> Values:
                    weights=None if values.weights is None else values.weights[keep])
 
 
-def _cast(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
+def _floats(array: pa.Array, place: Place, splits: np.ndarray | None = None) -> np.ndarray:
+    """Single values as float64 (n,), NaN for null; integers beyond 2⁵³ are rounded. Raises: DataError for what is no number."""
+    kind = kind_of_type(array.type, place.column)
+    array = array.cast(pa.int8()) if kind == "bool" else array
     try:
-        return array.cast(kind)
+        cast = array.cast(pa.float64(), safe=kind == "string")
     except pa.ArrowInvalid:
-        for row in range(len(array)):
-            try:
-                array.slice(row, 1).cast(kind)
-            except pa.ArrowInvalid:
-                raise DataError(f"Column {place.column!r}: a numeric column holds numbers. Got {array[row].as_py()!r} in row "
-                                f"{place.first_row + row}. Correct the value, list it under `missing`, or declare the column "
-                                f"categorical.") from None
-        raise
+        cell = next(cell for cell in range(len(array)) if not _fits(array.slice(cell, 1), "float"))
+        raise DataError(f"Column {place.column!r}: a numeric column holds numbers. Got {array[cell].as_py()!r} in row "
+                        f"{_row(cell, splits, place)}. Correct the value, list it under `missing`, or declare the column "
+                        f"categorical.") from None
+    return np.asarray(cast.to_numpy(zero_copy_only=False), np.float64) + 0.0

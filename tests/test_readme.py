@@ -1,0 +1,91 @@
+"""The README as a newcomer follows it: commands and Python run, the schema is one, numbers are the committed ones."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import prose
+import widedeep as wd
+from widedeep.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def section(title):
+    """The first code block of a section."""
+    return re.search(rf"## {title}\n.*?```\w+\n(.*?)```", README, re.DOTALL)[1]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A working directory with the project's data and nothing else."""
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line, capsys):
+    """What one line of shell prints: `widedeep …`, with at most a `> file`."""
+    words = shlex.split(line)
+    assert words[0] == "widedeep", line
+    if words[-2] == ">":
+        with open(words[-1], "w", encoding="utf-8") as file, redirect_stdout(file):
+            assert main(words[1:-2]) == 0, line
+        return ""
+    assert main(words[1:]) == 0, line
+    return capsys.readouterr().out
+
+
+def test_the_four_commands_do_what_they_say(checkout, capsys):
+    printed = [run(line, capsys) for line in section("Four commands").strip().splitlines()]
+    figures = json.loads(printed[2])
+    assert figures["rows"] == 16_281 and figures["auc"] > 0.92
+    assert pq.read_table("scores.parquet").column_names == ["row", "label", "logit", "probability"]
+    assert "#" in Path("census.toml").read_text(), "init comments its choices"
+
+
+def test_the_python_runs(checkout, capsys):
+    code, = blocks("python")
+    assert len(code.splitlines()) <= 16, "a dozen lines"
+    exec(compile(code, "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) > 0.85
+
+
+def test_the_toml_is_a_schema_with_every_kind_of_column():
+    text, = blocks("toml")
+    schema = wd.Schema.from_toml(text)
+    kinds = {type(column) for column in schema.columns.values()}
+    assert kinds == {wd.Numeric, wd.Bucketized, wd.Categorical, wd.Hashed, wd.Crossed}
+
+
+def test_make_has_the_targets_that_are_named():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([\w-]+)", README) + re.findall(r"^make ([\w-]+)", README, re.MULTILINE))
+    assert {"study", "test", "test-all", "lint", "wheel"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", prose.PAGES, ids=lambda page: page.name)
+def test_numbers_in_prose_are_those_of_the_committed_results(page):
+    text = page.read_text(encoding="utf-8")
+    assert text == prose.rendered(text), "run: python benchmarks/prose.py"
+
+
+@pytest.mark.parametrize("page", prose.PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert [link for link in links if not (link[1:] in anchors if link[0] == "#" else (page.parent / link).exists())] == []
