@@ -157,7 +157,7 @@ BAD = {
     "an empty table": (table(lambda t: t.head(0)), "a table must have rows"),
     "a label of one class": (table(lambda t: t.assign(y=1)), "Label 'y': the training rows hold one class only, 1"),
     "a label with nulls": (table(lambda t: t.assign(y=t.y.where(t.index != 7))),
-                           "Label 'y': each row's label is present. Got None in row"),
+                           "Label 'y': each row's label is present. Got None in row 7."),
     "an unknown label value": (table(lambda t: t.assign(y=t.y + 5)), "Label 'y': no training row has the positive value 1"),
     "three label values": (table(lambda t: t.assign(y=t.index % 3)), "Label 'y': a binary label has two values. Got ["),
     "a cross of unknown columns": (swap('sources = ["a", "b"]', 'sources = ["a", "bb"]'),
@@ -166,7 +166,8 @@ BAD = {
                            "Column 'a': every training row is missing"),
     "a truncated Parquet file": (truncate, "train.parquet: not a Parquet file, or a truncated or damaged one"),
     "text in a numeric column": (table(lambda t: t.assign(x=t.x.astype(str).where(t.index != 150, "tall"))),
-                                 "Got 'tall' in row"),
+                                 "train.parquet (training rows): Column 'x': a numeric column holds numbers. "
+                                 "Got 'tall' in row 150."),
     "an unknown key": (swap("epochs", "epoch"), "[training] unknown settings: ['epoch']"),
     "an unknown key of a column": (swap('kind = "numeric"', 'kind = "numeric", scales = "log"'), "'scales'"),
     "text that is no TOML": (text(lambda schema: schema + "\n[["), "s.toml is not TOML"),

@@ -572,7 +572,7 @@ def test_pretrained_values_are_the_vocabulary_in_the_column_s_own_type(values, c
     ([], [], r"must have rows and the columns value and vector")])
 def test_a_file_of_vectors_that_cannot_be_meant_is_refused(values, vectors, message, tmp_path):
     column = write_vectors(tmp_path / "v.parquet", values, vectors)
-    with pytest.raises(DataError, match=rf"^Column 'x.*{message}"):
+    with pytest.raises(DataError, match=rf"^Arrow table: Column 'x.*{message}"):
         vocabulary(column, ["a", "b"])
         fitted.read_pretrained(column.pretrained, "x")
 

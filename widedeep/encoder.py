@@ -39,7 +39,7 @@ from widedeep.layout import TableLayout, TowerLayout, layout
 from widedeep.rows import Bag, Rows, concatenate
 from widedeep.schema import Schema
 from widedeep.tables import Table
-from widedeep.values import CANONICAL, LARGEST, Place, Values, categories, is_list, numbers
+from widedeep.values import CANONICAL, LARGEST, Place, SourceRow, Values, categories, is_list, numbers
 
 Ids = np.ndarray | Bag
 """Ids int64 (rows,), or a bag of them; fingerprints and features of columns alike."""
@@ -141,11 +141,13 @@ class Encoder:
         fitting = {name: accumulator(column, name, table.type_of(column.source or name))
                    for name, column in schema.used.items() if not isinstance(column, Crossed)}
         label = LabelAccumulator(schema.label)
-        for first_row, batch in _numbered(table.batches([*schema.features, *schema.roles])):
-            label.add(batch.column(schema.label.column), first_row)
-            for name, part in fitting.items():
-                part.add(_raw(schema, name, part, batch, first_row))
-        return cls(schema, _with_crosses(schema, {name: part.fit() for name, part in fitting.items()}), label.fit())
+        for source_row, batch in table.numbered([*schema.features, *schema.roles]):
+            with table.named():
+                label.add(batch.column(schema.label.column), source_row)
+                for name, part in fitting.items():
+                    part.add(_raw(schema, name, part, batch, source_row))
+        with table.named():
+            return cls(schema, _with_crosses(schema, {name: part.fit() for name, part in fitting.items()}), label.fit())
 
     def layout(self, tower: str) -> TowerLayout:
         """The tables and values of the `wide` or the `deep` tower."""
@@ -162,12 +164,13 @@ class Encoder:
         """The columns that a tower reads, each once: all but mere parts of crosses."""
         return list(dict.fromkeys([*self.schema.wide.columns, *self.schema.deep.columns]))
 
-    def encode(self, batch: pa.RecordBatch, tally: Tally | None = None, first_row: int = 0) -> dict[str, np.ndarray | Bag]:
+    def encode(self, batch: pa.RecordBatch, tally: Tally | None = None,
+               source_row: SourceRow = int) -> dict[str, np.ndarray | Bag]:
         """The features of a batch, by the names that `layout` explains: int matrices, bags of ids, float matrices.
 
         Raises: DataError for columns that the batch lacks, and for cells that are not what they were in training.
         """
-        cells = self.cells(batch, first_row)
+        cells = self.cells(batch, source_row)
         crosses = self._crosses(cells)
         found = {name: self._column(name, cells, crosses) for name in self.tower_columns}
         if tally is not None:
@@ -177,11 +180,11 @@ class Encoder:
             features |= self._tower(self.layout(tower), found, cells)
         return features
 
-    def cells(self, batch: pa.RecordBatch, first_row: int = 0) -> dict[str, np.ndarray | Values]:
+    def cells(self, batch: pa.RecordBatch, source_row: SourceRow = int) -> dict[str, np.ndarray | Values]:
         """Every column's cells in canonical form: float64 for numbers, `Values` for ids."""
         if lost := [name for name in self.schema.features if name not in batch.schema.names]:
             raise DataError(unknown_names("the batch lacks columns", lost, batch.schema.names))
-        return {name: _raw(self.schema, name, fit, batch, first_row)
+        return {name: _raw(self.schema, name, fit, batch, source_row)
                 for name, fit in self.columns.items() if not isinstance(fit, CrossFit)}
 
     def _column(self, name: str, cells: Cells, crosses: Mapping[str, Ids]) -> Ids:
@@ -274,10 +277,12 @@ class Encoder:
         roles = [schema.label.column, *([schema.weight] if schema.weight else [])] if labelled else []
         names = list(dict.fromkeys([*schema.features, *roles, *also]))
         table.require(names)
-        for first_row, batch in _numbered(table.batches(names)):
-            features = self.encode(batch, tally, first_row)
-            labels = self.label.encode(batch.column(schema.label.column), first_row) if labelled else None
-            weights = row_weights(batch.column(schema.weight), schema.weight, first_row) if labelled and schema.weight else None
+        for source_row, batch in table.numbered(names):
+            with table.named():
+                features = self.encode(batch, tally, source_row)
+                labels = self.label.encode(batch.column(schema.label.column), source_row) if labelled else None
+                weighted = labelled and schema.weight
+                weights = row_weights(batch.column(schema.weight), schema.weight, source_row) if weighted else None
             yield Rows(features, labels, weights), batch
 
     def save(self, directory: Path) -> None:
@@ -395,19 +400,12 @@ def _with_crosses(schema: Schema, fits: Mapping[str, Fitted]) -> dict[str, Fitte
     return {name: fit(name) for name in schema.used}
 
 
-def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches, each with the number of its first row."""
-    row = 0
-    for batch in batches:
-        yield row, batch
-        row += len(batch)
-
-
-def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.RecordBatch, first_row: int) -> np.ndarray | Values:
+def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.RecordBatch,
+         source_row: SourceRow) -> np.ndarray | Values:
     """A column's cells in canonical form."""
     column = schema.columns[name]
     source = column.source or name
-    place, array = Place(source, first_row), batch.column(source)
+    place, array = Place(source, source_row), batch.column(source)
     if isinstance(column, (Numeric, Bucketized)):
         return numbers(array, place, missing=schema.missing)
     if fit.multivalued and pa.types.is_null(array.type):
@@ -420,16 +418,16 @@ def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.Recor
     return categories(array, fit.kind, place, missing=schema.missing, delimiter=column.delimiter, weights=weights)
 
 
-def row_weights(array: pa.Array, name: str, first_row: int) -> np.ndarray:
+def row_weights(array: pa.Array, name: str, source_row: SourceRow) -> np.ndarray:
     """Row weights as float32 (n,). Raises: DataError naming the first row that is not a number of at least 0.
 
     >>> row_weights(pa.array([1, 0.5]), "w", 0)
     array([1. , 0.5], dtype=float32)
     """
-    weights = numbers(array, Place(name, first_row))
+    weights = numbers(array, Place(name, source_row))
     if (bad := np.flatnonzero(~((weights >= 0) & (weights <= LARGEST)))).size:
         raise DataError(f"Weight {name!r}: a weight is a finite number of at least 0. Got {weights[bad[0]]} in row "
-                        f"{first_row + int(bad[0])}. Correct it, or leave the weight out of the schema.")
+                        f"{source_row(int(bad[0]))}. Correct it, or leave the weight out of the schema.")
     return weights.astype(np.float32)
 
 

@@ -12,7 +12,18 @@ from widedeep.columns import check_types
 from widedeep.errors import DataError
 from widedeep.schema import Label
 from widedeep.sketches import ExactMoments
-from widedeep.values import CANONICAL, Place, Values, categories, decoded, element_type, is_list, kind_of_type, numbers
+from widedeep.values import (
+    CANONICAL,
+    Place,
+    SourceRow,
+    Values,
+    categories,
+    decoded,
+    element_type,
+    is_list,
+    kind_of_type,
+    numbers,
+)
 
 CLASSES = 1000
 """A binary label has two values; no more than this many are collected to say which were found."""
@@ -36,13 +47,13 @@ class LabelFit:
     def __post_init__(self) -> None:
         check_types(self)
 
-    def encode(self, array: pa.Array, first_row: int = 0) -> np.ndarray:
+    def encode(self, array: pa.Array, source_row: SourceRow = int) -> np.ndarray:
         """Labels float32 (n,). Raises: DataError naming the first row with no label or an unknown one."""
-        labels = self._read(array, first_row)
-        _refuse(self.column, np.isnan(labels), array, first_row, self._rule)
+        labels = self._read(array, source_row)
+        _refuse(self.column, np.isnan(labels), array, source_row, self._rule)
         return ((labels - self.mean) / self.deviation).astype(np.float32)
 
-    def known(self, array: pa.Array, first_row: int = 0) -> pa.Array:
+    def known(self, array: pa.Array, source_row: SourceRow = int) -> pa.Array:
         """Labels where there are some, null where there are none, float64 in the label's units: what predictions carry along.
 
         Raises: DataError naming the first row with an unknown label.
@@ -50,9 +61,9 @@ class LabelFit:
         >>> LabelFit("y", "binary", "yes", "no").known(pa.array(["yes", None])).to_pylist()
         [1.0, None]
         """
-        labels = self._read(array, first_row)
+        labels = self._read(array, source_row)
         absent = np.isnan(labels)
-        _refuse(self.column, absent & ~np.asarray(decoded(array).is_null(nan_is_null=True)), array, first_row, self._rule)
+        _refuse(self.column, absent & ~np.asarray(decoded(array).is_null(nan_is_null=True)), array, source_row, self._rule)
         return pa.array(labels, mask=absent)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -63,12 +74,12 @@ class LabelFit:
     def _rule(self) -> str:
         return "a finite number" if self.kind == "regression" else f"{self.positive!r} or {self.negative!r}"
 
-    def _read(self, array: pa.Array, first_row: int) -> np.ndarray:
+    def _read(self, array: pa.Array, source_row: SourceRow) -> np.ndarray:
         """Classes 0 and 1, or numbers; NaN for what is neither: float64 (n,)."""
         if self.kind == "regression":
-            found = numbers(array, Place(self.column, first_row))
+            found = numbers(array, Place(self.column, source_row))
             return np.where(np.isfinite(found), found, np.nan)
-        values = _classes(array, self.column, self.positive, first_row)
+        values = _classes(array, self.column, self.positive, source_row)
         classes = [_as_found(value, values.distinct.type) for value in (self.negative, self.positive)]
         places = pc.index_in(values.distinct, pa.array(classes, values.distinct.type)).cast(pa.float64())
         return np.append(places.to_numpy(zero_copy_only=False), np.nan)[values.codes]
@@ -88,16 +99,16 @@ class LabelAccumulator:
         self.found: set[str | int | float] = set()
         self.type: pa.DataType | None = None
 
-    def add(self, array: pa.Array, first_row: int = 0) -> None:
+    def add(self, array: pa.Array, source_row: SourceRow = int) -> None:
         """Take in labels (n,). Raises: DataError naming the first row without one."""
         label = self.label
         if label.kind == "regression":
-            values = numbers(array, Place(label.column, first_row))
-            _refuse(label.column, ~np.isfinite(values), array, first_row, "a finite number")
+            values = numbers(array, Place(label.column, source_row))
+            _refuse(label.column, ~np.isfinite(values), array, source_row, "a finite number")
             self.moments.add(values)
             return
-        cells = _classes(array, label.column, label.positive, first_row)
-        _refuse(label.column, cells.codes < 0, array, first_row, "present")
+        cells = _classes(array, label.column, label.positive, source_row)
+        _refuse(label.column, cells.codes < 0, array, source_row, "present")
         self.type = cells.distinct.type
         self.found.update(cells.distinct.to_pylist())
         if len(self.found) > CLASSES:
@@ -137,21 +148,21 @@ class LabelAccumulator:
                          f"make a column that is true for {label.positive!r}, or predict a number: kind = \"regression\".")
 
 
-def _refuse(column: str, wrong: np.ndarray, array: pa.Array, first_row: int, rule: str) -> None:
+def _refuse(column: str, wrong: np.ndarray, array: pa.Array, source_row: SourceRow, rule: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(f"Label {column!r}: each row's label is {rule}. Got {array[row].as_py()!r} in row {first_row + row}. "
+        raise DataError(f"Label {column!r}: each row's label is {rule}. Got {array[row].as_py()!r} in row {source_row(row)}. "
                         f"Correct or leave out such rows ({int(wrong.sum())} in this part of the table).")
 
 
-def _classes(array: pa.Array, column: str, positive: str | int | float | bool, first_row: int) -> Values:
+def _classes(array: pa.Array, column: str, positive: str | int | float | bool, source_row: SourceRow) -> Values:
     """A binary label's cells in their table type; booleans as numbers if the positive value is one, else as text."""
     if is_list(array.type):
         raise DataError(f"Label {column!r}: a label is one value per row. Got {array.type}. Choose another label.")
     kind = kind_of_type(element_type(array.type), column)
     if kind == "bool" and not isinstance(positive, (str, bool)):
         kind = "int"
-    return categories(array, kind, Place(column, first_row))
+    return categories(array, kind, Place(column, source_row))
 
 
 def _as_found(value: str | int | float | bool | None, found: pa.DataType) -> str | int | float | None:

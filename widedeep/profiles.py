@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import add
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,7 @@ class Profile:
 
     def add(self, array: pa.Array, first_row: int) -> tuple[np.ndarray | Bag, np.ndarray]:
         """Take in a part of the column; gives its cells as marks, and as numbers: NaN for what is none."""
-        values = categories(array, self.kind, Place(self.name, first_row))
+        values = categories(array, self.kind, Place(self.name, partial(add, first_row)))
         found, numbers = marks(values.distinct), self._numbers(values)
         self._count(values, found, first_row)
         cells = np.append(found, np.uint64(0))[values.codes]

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -138,7 +140,7 @@ def predictions(model: WideDeep, table: Table, tally: Tally | None = None) -> It
         outputs = label.decode(training.predict(model, rows)[:, 0])
         found: dict[str, Any] = {"row": np.arange(row, row + len(batch))}
         if schema.label.column in also:
-            found["label"] = label.known(batch.column(schema.label.column), row)
+            found["label"] = label.known(batch.column(schema.label.column), partial(add, row))
         roles = (("weight", schema.weight), ("group", schema.group))
         found |= {role: batch.column(name) for role, name in roles if name in also}
         if label.kind == "regression":

@@ -13,8 +13,9 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,21 @@ class Table(ABC):
             for start in range(0, len(batch), rows):
                 yield batch.slice(start, rows)
 
+    def numbered(self, columns: Sequence[str]) -> Iterator[tuple[Callable[[int], int], pa.RecordBatch]]:
+        """The same, each batch with a function from a row of it to the row of the source, for messages."""
+        start = 0
+        for batch in self.batches(columns):
+            yield partial(self._row_from, start), batch
+            start += len(batch)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Put the table's name before the message of a DataError about its content."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from error
+
     def read(self, columns: Sequence[str]) -> pa.Table:
         """All rows of these columns, in memory."""
         return pa.Table.from_batches(self.batches(columns), pa.schema([(column, self.type_of(column)) for column in columns]))
@@ -129,6 +145,10 @@ class Table(ABC):
         [1, 3]
         """
         return _Chosen(self, mask, name)
+
+    def _row_from(self, start: int, row: int) -> int:
+        """The source's number of a row that comes so many rows after the start."""
+        return start + row
 
     @abstractmethod
     def _type_of(self, column: str) -> pa.DataType: ...
@@ -421,6 +441,9 @@ class _Chosen(Table):
 
     def _type_of(self, column: str) -> pa.DataType:
         return self._table.type_of(column)
+
+    def _row_from(self, start: int, row: int) -> int:
+        return self._table._row_from(0, int(np.flatnonzero(self._mask)[start + row]))
 
     def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         start = 0

@@ -7,6 +7,7 @@ texts "true" and "false".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,12 +24,16 @@ CANONICAL = {"string": pa.large_string(), "bool": pa.large_string(), "int": pa.i
 """The Arrow type of each canonical kind."""
 
 
+SourceRow = Callable[[int], int]
+"""From a row of a batch to the row of the table it came from, for messages; `int` where the batch is all there is."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where a batch comes from, for messages: the table column and the number of its first row."""
+    """Where a batch comes from, for messages: the table column, and which of its rows."""
 
     column: str
-    first_row: int = 0
+    source_row: SourceRow = int
 
 
 @dataclass(frozen=True)
@@ -259,7 +264,7 @@ def _fits(value: pa.Array, kind: str) -> bool:
 
 def _row(cell: int, splits: np.ndarray | None, place: Place) -> int:
     """The number of the row in which a cell, or an element of a list, stands."""
-    return place.first_row + (cell if splits is None else int(np.searchsorted(splits, cell, side="right")) - 1)
+    return place.source_row(cell if splits is None else int(np.searchsorted(splits, cell, side="right")) - 1)
 
 
 def _element_weights(weights: pa.Array | None, splits: np.ndarray, place: Place) -> np.ndarray | None:
@@ -273,7 +278,7 @@ def _element_weights(weights: pa.Array | None, splits: np.ndarray, place: Place)
     if (differ := np.flatnonzero(np.diff(theirs) != np.diff(splits))).size:
         row = int(differ[0])
         raise DataError(f"Column {place.column!r}: one weight per list element. Got {splits[row + 1] - splits[row]} elements "
-                        f"and {theirs[row + 1] - theirs[row]} weights in row {place.first_row + row}. Correct the weights.")
+                        f"and {theirs[row + 1] - theirs[row]} weights in row {place.source_row(row)}. Correct the weights.")
     flat = _floats(decoded(weights.flatten()), place, splits)
     if (bad := np.flatnonzero(~(np.abs(flat) <= LARGEST))).size:
         raise DataError(f"Column {place.column!r}: weights are finite numbers. Got {flat[bad[0]]} in row "
