@@ -41,6 +41,7 @@ def test_the_directory_holds_the_parts_and_the_manifest_describes_them(saved, tr
     assert {"widedeep", "python", "tensorflow", "tf_keras"} <= set(manifest["versions"])
     assert wd.Schema.read(saved / "schema.toml") == trained.schema
     assert wd.load(saved).record == trained.record
+    assert len({(saved / name).stat().st_mode for name in files_of(saved)}) == 1, "whoever may read one file may read all"
 
 
 @pytest.mark.parametrize("part", ["schema.toml", "weights.safetensors", "optimizer.safetensors", "encoder/encoder.json",

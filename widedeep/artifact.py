@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,9 @@ def save(model: WideDeep, path: str | os.PathLike, *, force: bool = False) -> No
         (folder / SCHEMA).write_text(model.schema.to_toml(), encoding="utf-8")
         (folder / ENCODER).mkdir()
         model.encoder.save(folder / ENCODER)
-        _save_arrays(model.state(), folder / WEIGHTS)
-        _save_arrays(model.optimizer_state(), folder / OPTIMIZER)
+        for name, arrays in ((WEIGHTS, model.state()), (OPTIMIZER, model.optimizer_state())):
+            _save_arrays(arrays, folder / name)
+            shutil.copymode(folder / SCHEMA, folder / name)  # safetensors lets nobody but the owner read
         write_manifest(folder, model.schema.fingerprint, model.record)
 
 
