@@ -20,7 +20,7 @@ import widedeep as wd
 from widedeep._keras import tf
 from widedeep.encoder import Encoder
 from widedeep.model import WideDeep
-from widedeep.optimizers import AdaGrad
+from widedeep.optimizers import FTRL, AdaGrad
 from widedeep.rows import Rows
 from widedeep.training import tensors
 
@@ -87,14 +87,18 @@ def snapshot(model: WideDeep) -> dict[str, np.ndarray]:
 
 
 def dense_difference(rows: int = SMALL, batch: int = BATCH) -> float:
-    """The largest difference between a sparse step of AdaGrad and the dense step with the same gradient."""
+    """The largest difference between a sparse step, of AdaGrad or FTRL, and the dense step with the same gradient."""
+    return max(_dense_difference(kind, rows, batch) for kind in (AdaGrad, FTRL))
+
+
+def _dense_difference(kind: type, rows: int, batch: int) -> float:
     rng = np.random.default_rng(0)
     start, ids = rng.normal(size=(rows, 16)).astype(np.float32), draw(0, rows, batch)[0].ravel()
     values = rng.normal(size=(len(ids), 16)).astype(np.float32)
     tables = [tf.Variable(start) for _ in range(2)]
     sparse = tf.IndexedSlices(tf.constant(values), tf.constant(ids), tf.constant(start.shape))
     for table, gradient in zip(tables, (sparse, tf.convert_to_tensor(sparse))):
-        AdaGrad(0.05).apply_gradients([(gradient, table)])
+        kind(0.05).apply_gradients([(gradient, table)])
     return float(np.abs(tables[0].numpy() - tables[1].numpy()).max())
 
 

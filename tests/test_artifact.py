@@ -120,14 +120,39 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
 def test_saving_replaces_a_model_only_when_forced_and_nothing_but_a_model(trained, saved, tmp_path):
     with pytest.raises(wd.ArtifactError, match="exists"):
         wd.save(trained, saved)
-    (saved / "manifest.json").write_text("{}")
+    (saved / "weights.safetensors").write_bytes(b"damaged")
     wd.save(trained, saved, force=True)
     assert wd.load(saved).record == trained.record
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter").write_text("long")
-    with pytest.raises(wd.ArtifactError, match="only such a one is replaced"):
-        wd.save(trained, tmp_path / "thesis", force=True)
-    assert (tmp_path / "thesis" / "chapter").read_text() == "long"
+    ours = (saved / "manifest.json").read_text()
+    for name, manifest in (("thesis", None), ("application", '{"name": "mine", "files": {}}'), ("notes", ours)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chapter").write_text("long")
+        if manifest:
+            (tmp_path / name / "manifest.json").write_text(manifest)
+        with pytest.raises(wd.ArtifactError, match="is not a model directory and nothing else"):
+            wd.save(trained, tmp_path / name, force=True)
+        assert (tmp_path / name / "chapter").read_text() == "long"
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "lion", "nadam", "adamax", "rmsprop", "sgd"])
+def test_a_model_trained_with_any_optimizer_comes_back_with_its_state(name, tmp_path):
+    model = wd.fit(xor_schema(epochs=1, deep=wd.Optimizer(name, rate=0.01)), xor(200), valid=None)
+    wd.save(model, tmp_path / "m")
+    again = wd.load(tmp_path / "m")
+    one, other = model.optimizer_state(), again.optimizer_state()
+    assert list(one) == list(other) and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_a_saved_model_is_settled_whoever_trained_it(tmp_path):
+    schema = replace(xor_schema(), columns={**xor_schema().columns, "b": wd.Hashed(bins=50)})
+    encoder = wd.Encoder.fit(schema, xor(200))
+    model, rows = wd.WideDeep(schema, encoder), encoder.rows(xor(200))
+    model.observe(rows)
+    wd.save(model, tmp_path / "m")
+    idle = model.touches["deep.4"] == 0
+    assert idle.sum() > 40
+    start = len(encoder.columns["a"].vocabulary) + 3
+    assert len(np.unique(wd.load(tmp_path / "m").state()["deep/deep.4/table"][start:][idle[start:]], axis=0)) == 1
 
 
 def test_an_interrupted_swap_is_finished_by_the_next_reader(saved):

@@ -105,16 +105,41 @@ def test_a_target_is_replaced_only_on_request_and_only_by_its_like(tmp_path):
     (model / "mark").write_text("")
     (other / "thesis").write_text("")
     file.write_text("")
-    check_target(tmp_path / "free", mark="mark")
+    def marked(folder):
+        return folder.is_dir() and os.listdir(folder) in ([], ["mark"])
+
+    check_target(tmp_path / "free")
     for place in (model, other, file, empty):
         with pytest.raises(ArtifactError, match="exists, and nothing is written over"):
-            check_target(place, mark="mark")
+            check_target(place, replaceable=marked)
     for place in (model, empty):
-        check_target(place, force=True, mark="mark")
+        check_target(place, force=True, replaceable=marked)
     check_target(file, force=True)
-    for place, mark in ((other, "mark"), (file, "mark"), (model, None)):
-        with pytest.raises(ArtifactError, match="and only such a one is replaced"):
-            check_target(place, force=True, mark=mark)
+    for place, refusing in ((other, {"replaceable": marked}), (file, {"replaceable": marked}), (model, {})):
+        with pytest.raises(ArtifactError, match="and nothing else, and only such a one is replaced"):
+            check_target(place, force=True, **refusing)
+
+
+def test_a_place_that_cannot_be_made_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "model", "/dev/null/model"):
+        with pytest.raises(ArtifactError, match="cannot be made: .* is not a folder that may be written to"):
+            check_target(place)
+
+
+def test_what_a_link_leads_to_is_replaced_and_never_the_link(tmp_path):
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "f1").write_text("old")
+    for link, leads in (("current", "v1"), ("file", "f1")):
+        (tmp_path / link).symlink_to(leads)
+    for text in ("new", "newer"):
+        with whole_folder(tmp_path / "current") as folder:
+            (folder / "x").write_text(text)
+        with whole_file(tmp_path / "file") as path:
+            path.write_text(text)
+        assert (tmp_path / "v1" / "x").read_text() == (tmp_path / "f1").read_text() == text
+        assert os.readlink(tmp_path / "current") == "v1" and os.readlink(tmp_path / "file") == "f1"
+    assert sorted(os.listdir(tmp_path)) == ["current", "f1", "file", "v1"]
 
 
 def test_of_two_left_behind_the_newer_one_takes_the_empty_place(tmp_path):

@@ -212,7 +212,7 @@ def test_an_output_that_exists_is_refused_before_any_work_and_replaced_when_forc
     (here / "model").mkdir()
     (here / "model" / "thesis").write_text("long")
     refused(here, capsys, "The output 'model' exists, and nothing is written over")
-    refused(here, capsys, "is not a folder with manifest.json", [*TRAIN, "--force"])
+    refused(here, capsys, "is not a model directory and nothing else", [*TRAIN, "--force"])
     (here / "model" / "thesis").rename(here / "thesis")
     assert run(capsys, *TRAIN, "--force")[0] == 0
     assert run(capsys, *TRAIN, "--force")[0] == 0
@@ -225,7 +225,9 @@ def test_a_share_of_validation_rows_that_cannot_be_is_refused(valid, here, capsy
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ([], "the following arguments are required"), (["trian"], "invalid choice"), (["train", "x"], "--schema"),
-    (["train", "t", "--schema", "s", "--out", "o", "--seed", "x"], "--seed: invalid int value")])
+    (["train", "t", "--schema", "s", "--out", "o", "--seed", "x"], "--seed: invalid whole_number value"),
+    (["train", "t", "--schema", "s", "--out", "o", "--seed", "-1"], "--seed: must be at least 0. Got -1."),
+    (["train", "t", "--schema", "s", "--out", "o", "--threads", "0"], "--threads: must be at least 1. Got 0.")])
 def test_bad_usage_is_exit_code_2(arguments, message, capsys):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "") and message in err
@@ -272,10 +274,25 @@ def test_ctrl_c_saves_the_best_so_far(here):
     assert record["stopped"] == "interrupt" and 1 <= record["best_epoch"] <= len(record["history"]) < 100_000
 
 
-def test_ctrl_c_before_training_writes_nothing(here):
-    code, err = interrupted(here, 100_000, lambda here: True)
-    assert code in (130, -signal.SIGINT), err
-    assert not (here / "model").exists()
+def test_ctrl_c_before_there_is_a_best_leaves_the_old_model(here, capsys, monkeypatch):
+    assert run(capsys, *TRAIN)[0] == 0
+    before = (here / "model" / "manifest.json").read_text()
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("widedeep.training.predict", interrupt)
+    code, out, err = run(capsys, *TRAIN, "--force")
+    assert (code, out, err) == (130, "", "widedeep train: stopped.\n")
+    assert (here / "model" / "manifest.json").read_text() == before
+
+
+def test_a_full_device_for_the_figures_is_one_message(trained, here):
+    command = [sys.executable, "-m", "widedeep", "evaluate", trained, "test.parquet"]
+    with open("/dev/full", "wb", buffering=0) as full:
+        done = subprocess.run(command, text=True, check=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "the output cannot be printed: No space left on device" in done.stderr
 
 
 # ----------------------------------------------------------------------------------------------- what a cross of three can do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -17,6 +18,14 @@ assert tensorflow.keras.Model is tf_keras.Model
 assert keras.__version__.startswith("3"), keras.__version__
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
 assert model.predict(numpy.array([[1.0, 2.0]]), verbose=0).tolist() == [[3.0]]
+"""
+
+
+TOO_LATE = """
+import tensorflow as tf
+tf.keras.Model
+import widedeep
+widedeep.WideDeep
 """
 
 
@@ -49,3 +58,10 @@ def test_help_names_every_command():
 
 def test_a_programs_own_keras_3_works_beside_the_models():
     _run("-c", BESIDE_KERAS_3)
+
+
+def test_coming_too_late_is_said_with_the_remedy():
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run([sys.executable, "-c", TOO_LATE], text=True, capture_output=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "WidedeepError: widedeep needs tf.keras to be Keras 2" in done.stderr and "TF_USE_LEGACY_KERAS=1" in done.stderr

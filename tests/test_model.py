@@ -17,6 +17,7 @@ from widedeep._keras import tf
 from widedeep.encoder import Encoder
 from widedeep.model import WideDeep
 from widedeep.rows import Rows
+from widedeep.towers import layer_name
 from widedeep.training import tensors
 
 
@@ -100,6 +101,23 @@ def test_a_weight_of_two_is_the_row_twice():
     for name in states[0]:
         if not name.endswith("touches"):
             np.testing.assert_allclose(states[0][name], states[1][name], atol=TRAINED, err_msg=name)
+
+
+def test_rows_of_weight_zero_touch_nothing():
+    table = xor(200).assign(w=1.0)
+    table.loc[table.a == "a3", "w"] = 0.0
+    schema = replace(xor_schema(), weight="w")
+    encoder, rows = encoded(schema, table)
+    model = WideDeep(schema, encoder)
+    model.observe(rows)
+    row = 3 + encoder.columns["a"].vocabulary.to_pylist().index("a3")
+    assert model.touches["wide"][row] == model.touches["deep.4"][row] == 0 < model.touches["wide"][3:].max()
+
+
+def test_gradients_of_rows_without_labels_are_refused():
+    encoder, _ = encoded(xor_schema(), xor(50))
+    with pytest.raises(wd.DataError, match="gradients need labels"):
+        WideDeep(xor_schema(), encoder).trace(encoder.rows(xor(9), labelled=False), gradients=True)
 
 
 def rare(rows=3000, seed=0):
@@ -209,12 +227,13 @@ def test_pretrained_vectors_start_where_the_file_says_and_stay_if_frozen(tmp_pat
     pd.DataFrame({"value": ["a0", "a1", "a2", "zz"], "vector": [[1.0, 2], [3, 4], [5, 6], [7, 8]]}).to_parquet(file)
     for trainable in (False, True):
         column = wd.Categorical(pretrained=str(file), trainable=trainable)
-        schema = wd.Schema(wd.Label("y"), {"a": column, "b": wd.Categorical()}, deep=wd.Deep(("a", "b"), hidden=(8,)),
+        schema = wd.Schema(wd.Label("y"), {"größe a": replace(column, source="a"), "b": wd.Categorical()},
+                           deep=wd.Deep(("größe a", "b"), hidden=(8,)),
                            training=wd.Training(epochs=2))
         model = wd.fit(schema, xor(300), seed=0)
         wd.save(model, tmp_path / f"m{trainable}")
         again = wd.load(tmp_path / f"m{trainable}")
-        table = again.state()["deep/deep.a/table"]
+        table = again.state()[f"deep/{layer_name('deep.größe a')}/table"]
         moved = np.abs(table - np.float32([[4, 5]] * 3 + [[1, 2], [3, 4], [5, 6], [7, 8]])).max(axis=1)
         assert (moved[[0, 2, 6]] == 0).all(), "rows that training did not touch keep their vectors"
         assert (moved[[3, 4, 5]] > 0).all() == trainable

@@ -10,8 +10,11 @@ import pytest
 
 import rare_ids
 import widedeep as wd
+from tests.tolerances import OP
 from tests.worlds import xor, xor_schema
+from widedeep._keras import tf
 from widedeep.evaluation import metrics
+from widedeep.training import tensors
 
 
 @pytest.mark.parametrize("arm", ["wide", "joint"])
@@ -62,6 +65,24 @@ def test_regression_is_reported_in_the_label_s_units():
     figures = wd.evaluate(model, table)
     assert set(figures) == {"rmse", "mae", "r2", "rows", "unseen"} and figures["r2"] > 0.98
     assert wd.predict(model, table)["prediction"].to_numpy().mean() == pytest.approx(table.price.mean(), rel=0.01)
+
+
+def test_validation_rows_of_one_class_are_refused_before_training_unless_another_metric_decides():
+    valid = xor(60).query("y == 1")
+    with pytest.raises(wd.DataError, match=r"must give auc a value.*rows of one label.*another metric"):
+        wd.fit(xor_schema(epochs=1), xor(200), valid=valid)
+    record = wd.fit(xor_schema(epochs=2, metric="logloss"), xor(200), valid=valid, progress=True).record
+    assert record["metrics"]["auc"] is None and record["metrics"]["logloss"] < 1
+
+
+def test_keras_s_own_evaluate_reports_the_mean_loss():
+    model = wd.fit(xor_schema(epochs=2), xor(300), valid=None)
+    rows = model.encoder.rows(xor(300))
+    parts = [tensors(rows.slice(start, start + 64)) for start in range(0, 300, 64)]
+    batches = tf.data.Dataset.from_generator(lambda: ((p.features, p.labels) for p in parts), output_signature=(
+        {name: tf.TensorSpec([None, *part.shape[1:]], part.dtype) for name, part in parts[0].features.items()},
+        tf.TensorSpec([None], tf.float32)))
+    assert model.evaluate(batches, verbose=0) == pytest.approx(wd.evaluate(model, xor(300))["logloss"], abs=OP * 10)
 
 
 def test_other_rows_of_the_source_do_not_reach_the_encoder():

@@ -87,6 +87,22 @@ def test_interrupted_training_keeps_the_best_so_far():
     np.testing.assert_array_equal(model.get_weights()[0], kept[1])
 
 
+def test_interrupted_before_the_first_epoch_is_over_there_is_nothing_to_keep():
+    class Interrupt(tf_keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(linear_model(), linear_rows(), epochs=2, callbacks=[Interrupt()])
+
+
+def test_an_update_that_breaks_the_weights_is_noticed_though_its_loss_was_finite():
+    rows = linear_rows()
+    large = Rows({"": rows.features[""] * 100}, rows.labels)
+    with pytest.raises(TrainingError, match=r"A weight is not finite at step 1\. The largest input of its batch is"):
+        training.fit(linear_model(rate=3e38), large, epochs=1, batch=10**12)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_largest_input():
     rows = linear_rows()
     rows.features[""][250, 1] = 3e38

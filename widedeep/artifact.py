@@ -14,10 +14,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from widedeep.atomic import check_target, whole_folder
+from widedeep.atomic import whole_folder
 from widedeep.encoder import Encoder
 from widedeep.errors import ArtifactError, DataError, SchemaError
-from widedeep.manifest import AGAIN, ENCODER, MANIFEST, OPTIMIZER, SCHEMA, WEIGHTS, read_manifest, write_manifest
+from widedeep.manifest import AGAIN, ENCODER, OPTIMIZER, SCHEMA, WEIGHTS, check_target, read_manifest, write_manifest
 from widedeep.model import WideDeep
 from widedeep.schema import Schema
 
@@ -36,7 +36,8 @@ def save(model: WideDeep, path: str | os.PathLike, *, force: bool = False) -> No
     ...     wd.predict(model, table).equals(wd.predict(wd.load(f"{folder}/model"), table))
     True
     """
-    check_target(path, force, MANIFEST)
+    check_target(path, force)
+    model.settle()
     with whole_folder(path) as folder:
         (folder / SCHEMA).write_text(model.schema.to_toml(), encoding="utf-8")
         (folder / ENCODER).mkdir()
@@ -48,7 +49,7 @@ def save(model: WideDeep, path: str | os.PathLike, *, force: bool = False) -> No
 
 
 def load(path: str | os.PathLike) -> WideDeep:
-    """The model in a directory, ready to score or to train on.
+    """The model in a directory, ready to score; before further training, `model.observe` is told the new rows.
 
     Raises: ArtifactError naming the file and the reason, if anything is absent, changed, truncated or of a newer format.
     """

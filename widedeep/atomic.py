@@ -8,34 +8,38 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from widedeep.errors import ArtifactError, OutputError
 
 
-def check_target(path: str | os.PathLike, force: bool = False, mark: str | None = None) -> None:
-    """Refuse a path that must not be written: one that exists, or, forced, a folder that lacks the file `mark`.
+def check_target(path: str | os.PathLike, force: bool = False, *, what: str = "a file",
+                 replaceable: Callable[[Path], bool] = Path.is_file) -> None:
+    """Refuse a path that must not be written: one that exists, or, forced, one that is not what it is to be replaced by.
 
     Raises: ArtifactError, before any work is done.
 
     >>> check_target("no/such/place")
     """
-    target, shown = Path(path), repr(os.fspath(path))
+    target, shown = _place(path), repr(os.fspath(path))
     finish_swap(target)
     if not target.exists():
-        return
+        return _check_parent(target, shown)
     if not force:
         raise ArtifactError(f"The output {shown} exists, and nothing is written over. Choose another path, or use --force "
                             f"(force=True) to replace it.")
-    if target.is_dir():
-        fits = mark is not None and ((target / mark).is_file() or not any(target.iterdir()))
-    else:
-        fits = mark is None
-    if not fits:
-        raise ArtifactError(f"The output {shown} is not a {f'folder with {mark}' if mark else 'file'}, and only such a one is "
-                            f"replaced. Choose another path.")
+    if not replaceable(target):
+        raise ArtifactError(f"The output {shown} is not {what} and nothing else, and only such a one is replaced. "
+                            f"Choose another path.")
+
+
+def _check_parent(target: Path, shown: str) -> None:
+    parent = next(parent for parent in target.parents if parent.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise ArtifactError(f"The output {shown} cannot be made: {str(parent)!r} is not a folder that may be written to. "
+                            f"Choose another path.")
 
 
 @contextmanager
@@ -44,7 +48,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises: OutputError (exit code 1) if the disk is full or the path may not be written.
     """
-    target = Path(path)
+    target = _place(path)
     unfinished = target.with_name(f".{target.name}.writing")
     with _reported(target):
         try:
@@ -63,7 +67,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises: OutputError (exit code 1) if the disk is full or the path may not be written.
     """
-    target = Path(path)
+    target = _place(path)
     writing = _aside(target, "writing")
     with _reported(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +84,9 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
             _remove(writing)
 
 
-def finish_swap(target: Path) -> None:
+def finish_swap(path: str | os.PathLike) -> None:
     """Put the newest complete folder in its place, if an interruption left the place empty."""
+    target = _place(path)
     for name in ("new", "old"):
         if not target.exists() and _aside(target, name).exists():
             _aside(target, name).rename(target)
@@ -97,8 +102,12 @@ def _swap(target: Path) -> None:
     _remove(old)
 
 
+def _place(path: str | os.PathLike) -> Path:
+    """Where a path leads, through links: what is replaced is the content, never the link."""
+    return Path(os.path.realpath(path))
+
+
 def _aside(target: Path, name: str) -> Path:
-    target = target.absolute()
     return target.with_name(f".{target.name}.{name}")
 
 

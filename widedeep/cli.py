@@ -29,15 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning(warnings.showwarning)
         warnings.simplefilter("always", WidedeepWarning)
         try:
-            return arguments.command(arguments) or 0
+            code = arguments.command(arguments) or 0
+            sys.stdout.flush()
+            return code
         except WidedeepError as error:
             print(f"widedeep {arguments.name}: error: {error}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
-            print(f"widedeep {arguments.name}: stopped; nothing was written.", file=sys.stderr)
+            print(f"widedeep {arguments.name}: stopped.", file=sys.stderr)
             return 130
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if not isinstance(error, BrokenPipeError):
+                print(f"widedeep {arguments.name}: error: the output cannot be printed: {error.strerror}.", file=sys.stderr)
             return 1
 
 
@@ -58,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     for add in (_add_init, _add_train, _add_evaluate, _add_predict):
         add(commands)
     return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """An argument that is a whole number, not below the least."""
+    def whole_number(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}. Got {text}.")
+        return number
+    return whole_number
 
 
 def _command(commands: Any, name: str, run: Callable, summary: str) -> argparse.ArgumentParser:
@@ -85,8 +98,8 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--out", required=True, help="the model directory to write")
     command.add_argument("--valid", default="0.1",
                          help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
-    command.add_argument("--seed", type=int, default=0, help="everything random follows from it (default 0)")
-    command.add_argument("--threads", type=int, help="processor threads; 1 repeats a training bit for bit")
+    command.add_argument("--seed", type=_whole(0), default=0, help="everything random follows from it (default 0)")
+    command.add_argument("--threads", type=_whole(1), help="processor threads; 1 repeats a training bit for bit")
     command.add_argument("--tensorboard", metavar="DIR", help="write figures per epoch for TensorBoard")
     command.add_argument("--force", action="store_true", help="replace the model that --out holds")
     command.add_argument("--json", action="store_true", help="print the run's record as one JSON object")
@@ -105,7 +118,7 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("table", help=_TABLE_HELP)
     command.add_argument("--out", required=True, help="the Parquet file to write")
     command.add_argument("--force", action="store_true", help="replace --out if it exists")
-    command.add_argument("--json", action="store_true", help="print one JSON object: rows, mean probability, unseen values")
+    command.add_argument("--json", action="store_true", help="print one JSON object: rows, the file, unseen values")
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -117,12 +130,11 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from widedeep.atomic import check_target
-    from widedeep.manifest import MANIFEST
+    from widedeep.manifest import check_target
     from widedeep.schema import Schema
 
     schema = Schema.read(arguments.schema)
-    check_target(arguments.out, arguments.force, MANIFEST)
+    check_target(arguments.out, arguments.force)
     _start_tensorflow(arguments.threads)
     from widedeep.artifact import save
     from widedeep.run import fit
@@ -138,9 +150,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _start_tensorflow(threads: int | None = None) -> None:
     """Import TensorFlow and let it look at the machine, without what it prints about that, unless it fails."""
-    if sys.stderr.isatty():
-        print("starting TensorFlow …", file=sys.stderr)
-    sys.stderr.flush()
+    if sys.stderr and sys.stderr.isatty():
+        print("starting TensorFlow …", file=sys.stderr, flush=True)
     kept = os.dup(2)
     with tempfile.TemporaryFile() as noise:
         os.dup2(noise.fileno(), 2)
@@ -210,7 +221,7 @@ def _print_record(record: dict[str, Any], out: str) -> None:
 
 def _print_figures(figures: dict[str, float | None]) -> None:
     for name, value in figures.items():
-        shown = "undefined (one class)" if value is None else f"{value:,}" if name == "rows" else f"{value:.5f}"
+        shown = "undefined on these rows" if value is None else f"{value:,}" if name == "rows" else f"{value:.5f}"
         print(f"  {name:<20} {shown}")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from widedeep import __version__
-from widedeep.atomic import finish_swap
+from widedeep import __version__, atomic
 from widedeep.errors import ArtifactError
 
 FORMAT = 1
@@ -37,12 +37,33 @@ def write_manifest(folder: Path, schema: str, record: Mapping[str, Any]) -> None
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
+def check_target(path: str | os.PathLike, force: bool = False) -> None:
+    """Refuse a path where no model may be written: one that exists, or, forced, one that holds more than a model.
+
+    Raises: ArtifactError, before any work is done.
+    """
+    atomic.check_target(path, force, what="a model directory", replaceable=_is_model)
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a model's files and no other; an empty one does."""
+    if not folder.is_dir():
+        return False
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if not found:
+        return True
+    try:
+        return found <= {MANIFEST, *_parsed(folder / MANIFEST)["files"]}
+    except ArtifactError:
+        return False
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A model's manifest, once every file it lists has been found to be what was saved.
 
     Raises: ArtifactError naming the file and the reason.
     """
-    finish_swap(folder)
+    atomic.finish_swap(folder)
     if not (folder / MANIFEST).is_file():
         raise ArtifactError(f"{str(folder)!r} is not a model directory: it has no {MANIFEST}. Give the path that "
                             f"`widedeep train --out` or `save` wrote.")

@@ -11,11 +11,12 @@ from widedeep import optimizers
 from widedeep._keras import tf, tf_keras, tfrs
 from widedeep.columns import RESERVED
 from widedeep.encoder import Encoder
-from widedeep.errors import ArtifactError
+from widedeep.errors import ArtifactError, DataError
+from widedeep.evaluation import metrics
 from widedeep.fitted import read_pretrained
 from widedeep.rows import Bag, Rows
 from widedeep.schema import Schema
-from widedeep.towers import DeepTower, EmbeddingTable, WideTower
+from widedeep.towers import DeepTower, EmbeddingTable, WideTower, layer_name
 from widedeep.tracing import named_weights, trace
 from widedeep.training import tensors
 
@@ -44,10 +45,12 @@ class WideDeep(tfrs.models.Model):
         reduction = losses.Reduction.SUM
         self.task = tfrs.tasks.Ranking(loss=losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
                                        if schema.label.kind == "binary" else losses.MeanSquaredError(reduction=reduction))
-        self.touches = {table.name: np.zeros(table.layout.rows, np.uint32) for table in self.tables}
+        self.touches = {table.layout.name: np.zeros(table.layout.rows, np.uint32) for table in self.tables}
         self(tensors(_blank(encoder)).features)
         self.compile(optimizer=optimizers.TowerOptimizers(
             self.towers, [optimizers.make(getattr(schema.training, tower.name)) for tower in self.towers]))
+        self._optimizer_variables()  # made now, and not inside a compiled step, so that their names are always the same
+        self.mean_loss = tf_keras.metrics.Mean(name="loss")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -75,17 +78,26 @@ class WideDeep(tfrs.models.Model):
 
     def train_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
         """One update of all towers from one loss; returns the mean loss of the batch."""
-        _, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(inputs)
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        variables = self.trainable_variables
-        weight = tf.cast(tf.shape(labels)[0], tf.float32) if weights is None else tf.maximum(tf.reduce_sum(weights), 1e-12)
+        variables, weight = self.trainable_variables, _total_weight(inputs)
         gradients = zip(tape.gradient(loss, variables), variables)
         self.optimizer.apply_gradients(optimizers.as_expected(self.optimizer, gradients, weight))
         return {"loss": loss / weight}
 
+    def test_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
+        """The mean loss over the batches so far: what Keras's own `evaluate` reports."""
+        weight = _total_weight(inputs)
+        self.mean_loss.update_state(self.compute_loss(inputs) / weight, weight)
+        return {"loss": self.mean_loss.result()}
+
     def observe(self, rows: Rows) -> None:
-        """Count how often training rows touch each table row, so that `settle` knows which were never touched."""
+        """Count how often training rows touch each table row, so that `settle` knows which were never touched.
+
+        Rows of weight 0 touch nothing: they teach nothing.
+        """
+        if rows.weights is not None and not rows.weights.all():
+            rows = rows.take(np.flatnonzero(rows.weights))
         for table in self.tables:
             layout = table.layout
             for name in ([f"{layout.name}/ids"] if layout.singles else []) + [f"{layout.name}/{bag}" for bag in layout.bags]:
@@ -101,7 +113,7 @@ class WideDeep(tfrs.models.Model):
         for tower in self.towers:
             for table in tower.tables:
                 if tower.name == "deep" and table.layout.pretrained is None:
-                    _settle(table, self.touches[table.name])
+                    _settle(table, self.touches[table.layout.name])
 
     def parameters(self) -> dict[str, dict[str, int]]:
         """By tower: weights `allocated`, `touched` (dense ones, and table rows that training rows touched) and `nonzero`."""
@@ -109,7 +121,7 @@ class WideDeep(tfrs.models.Model):
 
     def _parameters(self, tower: tf_keras.layers.Layer) -> dict[str, int]:
         allocated = sum(int(np.prod(v.shape)) for v in tower.weights)
-        idle = sum(int((self.touches[table.name] == 0).sum()) * int(table.table.shape[1]) for table in tower.tables)
+        idle = sum(int((self.touches[table.layout.name] == 0).sum()) * int(table.table.shape[1]) for table in tower.tables)
         nonzero = sum(int(np.count_nonzero(v.numpy())) for v in tower.weights)
         return {"allocated": allocated, "touched": allocated - idle, "nonzero": nonzero}
 
@@ -120,6 +132,8 @@ class WideDeep(tfrs.models.Model):
         `batch` is a table that `Table.of` takes (with labels if gradients are asked for), or encoded `Rows`.
         """
         rows = batch if isinstance(batch, Rows) else self.encoder.rows(batch, labelled=gradients)
+        if gradients and rows.labels is None:
+            raise DataError("trace: gradients need labels. Got rows without. Encode them with labels, or leave gradients out.")
         data = tensors(rows)
         forward = (lambda: self.compute_loss(data)) if gradients else (lambda: self(data.features))
         found = {name: part if isinstance(part, np.ndarray) else _lists(part) for name, part in rows.features.items()}
@@ -127,7 +141,7 @@ class WideDeep(tfrs.models.Model):
         logit = sum(found[tower.name] for tower in self.towers)
         found["logit"] = logit
         if self.schema.label.kind == "binary":
-            found["probability"] = 1 / (1 + np.exp(-logit.astype(np.float64)))
+            found["probability"] = metrics.sigmoid(logit)
         return found
 
     def state(self) -> dict[str, np.ndarray]:
@@ -159,6 +173,12 @@ class WideDeep(tfrs.models.Model):
         return model
 
 
+def _total_weight(inputs: tuple) -> tf.Tensor:
+    """How many rows a batch stands for: float32 ()."""
+    _, labels, weights = tf_keras.utils.unpack_x_y_sample_weight(inputs)
+    return tf.cast(tf.shape(labels)[0], tf.float32) if weights is None else tf.maximum(tf.reduce_sum(weights), 1e-12)
+
+
 class Settle(tf_keras.callbacks.Callback):
     """Settles a `WideDeep` before each evaluation: see `WideDeep.settle`."""
 
@@ -181,10 +201,10 @@ def _settle(table: EmbeddingTable, touches: np.ndarray) -> None:
     for name, start in layout.offsets.items():
         counts = touches[start:start + layout.ids[name]]
         untouched = np.flatnonzero(counts == 0)
-        if len(untouched) in (0, len(counts)):
+        if not len(untouched):
             continue
         rows = table.table[start:start + len(counts)].numpy()
-        mean = (counts[:, np.newaxis] * rows.astype(np.float64)).sum(0) / counts.sum()
+        mean = (counts[:, np.newaxis] * rows.astype(np.float64)).sum(0) / max(1, counts.sum())
         update = np.broadcast_to(mean.astype(np.float32), (len(untouched), rows.shape[1]))
         table.table.scatter_update(tf.IndexedSlices(tf.constant(update), tf.constant(untouched + start)))
 
@@ -200,12 +220,17 @@ def _read_pretrained(schema: Schema) -> dict[str, np.ndarray]:
     return found
 
 
+def _table_of(pretrained: str) -> str:
+    """The name of a pretrained column's table among the weights."""
+    return f"deep/{layer_name(f'deep.{pretrained}')}/table"
+
+
 def _saved_pretrained(schema: Schema, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same out of saved weights: a saved model does not need the files it once read."""
     names = [n for n in schema.deep.columns if getattr(schema.columns[n], "pretrained", None)]
-    if lost := [n for n in names if f"deep/deep.{n}/table" not in state]:
+    if lost := [n for n in names if _table_of(n) not in state]:
         raise ArtifactError(f"The saved weights lack the pretrained vectors of {lost}. {CHANGED}")
-    return {n: state[f"deep/deep.{n}/table"] for n in names}
+    return {n: state[_table_of(n)] for n in names}
 
 
 def _blank(encoder: Encoder) -> Rows:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from numbers import Real
 from operator import add
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from widedeep import training
+from widedeep import optimizers, training
 from widedeep._keras import tf, tf_keras
 from widedeep.atomic import check_target, whole_file
 from widedeep.encoder import Encoder, Tally, warn_of_training, warn_of_unseen
-from widedeep.errors import WidedeepError
+from widedeep.errors import DataError, WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.labels import LabelFit
 from widedeep.model import Settle, WideDeep
@@ -46,13 +47,15 @@ def fit(schema: Schema, train: Any, *, valid: Any = 0.1, seed: int = 0, callback
     1.0
     """
     started = time.perf_counter()
+    for tower in ("wide", "deep"):
+        optimizers.make(getattr(schema.training, tower))
     tf.random.set_seed(seed)
     parts = _split(schema, Table.of(train, schema), valid, seed)
     encoder = Encoder.fit(schema, parts.train)
     tally = Tally(collisions={})
     rows = encoder.rows(parts.train, tally)
     warn_of_training(encoder, tally)
-    held_out = None if parts.valid is None else encoder.rows(parts.valid)
+    held_out = None if parts.valid is None else _held_out(encoder, parts.valid)
     model = WideDeep(schema, encoder, seed=seed)
     model.observe(rows)
     history = _train(model, rows, held_out, seed, callbacks, progress, tensorboard)
@@ -61,12 +64,21 @@ def fit(schema: Schema, train: Any, *, valid: Any = 0.1, seed: int = 0, callback
     return model
 
 
+def _held_out(encoder: Encoder, valid: Table) -> Rows:
+    """The validation rows. Raises: DataError if they leave the metric that decides undefined."""
+    rows, metric = encoder.rows(valid), encoder.schema.training.metric
+    if _figures(encoder.label, np.zeros((len(rows), 1)), rows)[metric] is None:
+        raise DataError(f"{valid.name}: the validation rows must give {metric} a value, and it needs labels that differ. Got "
+                        f"{len(rows)} rows of one label. Give other validation rows, or set another metric under [training].")
+    return rows
+
+
 def _split(schema: Schema, table: Table, valid: Any, seed: int) -> Split:
     table.require([*schema.features, *schema.roles])
     if valid is None:
         return Split(table, None, {"how": "none"})
-    if isinstance(valid, float):
-        return split(table, schema, valid, seed)
+    if isinstance(valid, Real) and not isinstance(valid, bool):
+        return split(table, schema, float(valid), seed)
     given = Table.of(valid, schema)
     given.require([*schema.features, *schema.roles])
     return given_split(table, given, schema)

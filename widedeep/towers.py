@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import numpy as np
 
@@ -11,6 +12,15 @@ from widedeep.layout import TableLayout, TowerLayout
 from widedeep.schema import Deep
 
 Features = Mapping[str, "tf.Tensor | tf.RaggedTensor"]
+
+
+def layer_name(table: str) -> str:
+    """A table's name in the letters that TensorFlow allows: others are their UTF-8 bytes.
+
+    >>> layer_name("deep.16"), layer_name("deep.größe")
+    ('deep.16', 'deep.gr>C3>B6>C3>9Fe')
+    """
+    return quote(table, safe="").replace("%", ">").replace("~", ">7E")
 
 
 class EmbeddingTable(tf_keras.layers.Layer):
@@ -22,7 +32,7 @@ class EmbeddingTable(tf_keras.layers.Layer):
 
     def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer,
                  pretrained: np.ndarray | None = None):
-        super().__init__(name=layout.name, trainable=layout.trainable)
+        super().__init__(name=layer_name(layout.name), trainable=layout.trainable)
         self.layout = layout
         width = layout.width if pretrained is None else pretrained.shape[1]
         initial = initializer if pretrained is None else tf_keras.initializers.Constant(pretrained)
@@ -96,7 +106,7 @@ class Dropout(tf_keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int, name: str):
         super().__init__(name=name)
-        self.threshold, self.generator = max(1, round(rate * 256)), tf.random.Generator.from_seed(seed)
+        self.threshold, self.generator = min(max(1, round(rate * 256)), 255), tf.random.Generator.from_seed(seed)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from widedeep._keras import tf, tf_keras
-from widedeep.errors import TrainingError, WidedeepError
+from widedeep.errors import OutputError, TrainingError, WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.rows import Bag, Rows
 
@@ -81,10 +81,11 @@ def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: 
     """Train until the validation metric has not improved for `patience` epochs; the best epoch's weights are restored.
 
     `score` maps (outputs, valid rows) to figures, `metric` is the one that decides (its direction is known). Ctrl-C ends
-    training and keeps the best so far. `progress` shows a bar (default: when stderr is a terminal). `names` are the column
-    names of float features, for messages. Callbacks are Keras's; a batch to them is one compiled call.
+    training and keeps the best so far; before the first epoch is over there is none, and KeyboardInterrupt is raised.
+    `progress` shows a bar (default: when stderr is a terminal). `names` are the column names of float features, for messages.
+    Callbacks are Keras's, as far as they ask for no single optimizer; a batch to them is one compiled call.
 
-    Raises: TrainingError if the loss is not finite, naming the step and the largest input of its batch.
+    Raises: TrainingError if the loss or a weight is not finite, naming the step and the largest input of its batch.
     """
     loop = _Loop(model, rows, batch, seed, names or {})
     best = _Best(model, metric)
@@ -111,6 +112,8 @@ def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: 
                     history.stopped = "callback"
                     break
         except KeyboardInterrupt:
+            if not history.epochs:
+                raise
             history.stopped = "interrupt"
     best.restore()
     history.best, history.steps = best.epoch or len(history.epochs), loop.steps
@@ -138,7 +141,8 @@ class _Loop:
     """The compiled steps over shuffled chunks, and the count of steps done."""
 
     def __init__(self, model: tf_keras.Model, rows: Rows, batch: int, seed: int, names: Mapping[str, Sequence[str]]):
-        self.model, self.rows, self.batch, self.seed, self.names, self.steps = model, rows, batch, seed, names, 0
+        self.model, self.rows, self.seed, self.names = model, rows, seed, names
+        self.batch, self.steps = min(batch, max(1, len(rows))), 0
         self.run = tf.function(self._run, reduce_retracing=True)
 
     def _run(self, data: Tensors, batch: tf.Tensor) -> tf.Tensor:
@@ -163,6 +167,7 @@ class _Loop:
             self.steps += len(losses[-1])
             hooks.on_train_batch_end(index, {"loss": float(losses[-1][-1])})
             display.advance(len(chunk))
+        self._check_weights(chunk)
         seconds = time.perf_counter() - start
         loss = float(np.mean(np.concatenate(losses), dtype=np.float64))
         return {"loss": loss, "seconds": seconds, "examples_per_s": len(self.rows) / seconds}
@@ -179,8 +184,16 @@ class _Loop:
         if bad.size:
             first = int(bad[0])
             part = chunk.slice(first * self.batch, (first + 1) * self.batch)
-            raise TrainingError(f"The loss is {losses[first]} at step {self.steps + first + 1}. {_largest(part, self.names)}. "
-                                f"Lower the rates, or scale or correct that input.")
+            raise self._broken(f"The loss is {losses[first]}", self.steps + first + 1, part)
+
+    def _check_weights(self, chunk: Rows) -> None:
+        """The last step's loss was taken before its update."""
+        if not all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in self.model.trainable_variables):
+            raise self._broken("A weight is not finite", self.steps, chunk)
+
+    def _broken(self, what: str, step: int, part: Rows) -> TrainingError:
+        return TrainingError(f"{what} at step {step}. {_largest(part, self.names)}. "
+                             f"Lower the rates, or scale or correct that input.")
 
 
 def _largest(rows: Rows, names: Mapping[str, Sequence[str]]) -> str:
@@ -233,7 +246,7 @@ class _Display:
 
     def __init__(self, wanted: bool | None, rows: int, epochs: int, metric: str):
         self.wanted = sys.stderr.isatty() if wanted is None else wanted
-        self.rows, self.total, self.metric, self.bar = rows, rows * epochs, metric, None
+        self.rows, self.epochs, self.metric, self.bar = rows, epochs, metric, None
 
     def __enter__(self) -> _Display:
         if self.wanted:
@@ -241,7 +254,7 @@ class _Display:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
             self.bar = Progress(TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[text]}"),
                                 TimeRemainingColumn(), console=Console(stderr=True))
-            self.task = self.bar.add_task("train", total=self.total, epoch=1, text="")
+            self.task = self.bar.add_task("train", total=self.rows * self.epochs, epoch=1, text="")
             self.bar.start()
         return self
 
@@ -251,10 +264,11 @@ class _Display:
 
     def epoch(self, figures: Mapping[str, float]) -> None:
         if self.bar:
-            valid = f" · valid {self.metric} {figures[f'valid_{self.metric}']:.4f}" if f"valid_{self.metric}" in figures else ""
+            value = figures.get(f"valid_{self.metric}")
+            valid = "" if value is None else f" · valid {self.metric} {value:.4f}"
             done = int(self.bar.tasks[0].completed // self.rows)
             text = f"{figures['examples_per_s']:,.0f} examples/s · loss {figures['loss']:.4f}{valid}"
-            self.bar.update(self.task, epoch=done + 1, text=text)
+            self.bar.update(self.task, epoch=min(done + 1, self.epochs), text=text)
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
@@ -268,7 +282,11 @@ class _Board:
         if folder and importlib.util.find_spec("tensorboard") is None:
             raise WidedeepError("Figures for TensorBoard are written by the package tensorboard, which is not installed. "
                                 "Run: pip install 'widedeep[tensorboard]'")
-        self.writer = tf.summary.create_file_writer(folder) if folder else None
+        try:
+            self.writer = tf.summary.create_file_writer(folder) if folder else None
+        except tf.errors.OpError as error:
+            raise OutputError(f"Figures for TensorBoard cannot be written to {folder!r}: {error.message}. "
+                              f"Choose another folder.") from error
 
     def __enter__(self) -> _Board:
         return self

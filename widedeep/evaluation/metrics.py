@@ -200,7 +200,7 @@ def better(name: str, new: float | None, old: float | None) -> bool:
 
 def report(kind: str, labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None,
            groups: ArrayLike | None = None) -> dict[str, float | None]:
-    """All metrics of a `binary` or `regression` model and the number of rows; None for those that the rows leave undefined.
+    """All metrics of a `binary` or `regression` model and the number of rows; None for the undefined and the infinite.
 
     Shape: labels (n,); logits (n,), for regression the predicted numbers. `groups` (n,) adds `group_auc` to a binary report.
 
@@ -220,9 +220,10 @@ def report(kind: str, labels: ArrayLike, logits: ArrayLike, weights: ArrayLike |
 
 def _or_none(function: Callable[..., float], *rows: ArrayLike | None) -> float | None:
     try:
-        return function(*rows)
+        value = function(*rows)
     except UndefinedMetricError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _of_logits(function: Callable[..., float]) -> Callable[..., float]:
