@@ -41,6 +41,18 @@ def committed(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def table(head: str, *rows: tuple[str, ...]) -> str:
+    """A Markdown table; `head` is its first line without the outer bars."""
+    line = "|".join(["---"] * (head.count("|") + 1))
+    return "\n".join([f"| {head} |", f"|{line}|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def where(result: dict[str, Any]) -> str:
+    """Machine, versions and date of a result."""
+    machine, versions = result["machine"], result["versions"]
+    return f"{machine['cores']} cores of {machine['processor']}, TensorFlow {versions['tensorflow']}, {result['date']}"
+
+
 def where_and_when() -> dict[str, Any]:
     """The machine, the versions of what was measured, and the date."""
     machine = {"processor": _processor(), "cores": os.cpu_count(), "memory_gb": round(_memory() / 2**30),

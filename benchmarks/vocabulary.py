@@ -92,9 +92,9 @@ def dense_difference(rows: int = SMALL, batch: int = BATCH) -> float:
 
 
 def _dense_difference(kind: type, rows: int, batch: int) -> float:
-    rng = np.random.default_rng(0)
-    start, ids = rng.normal(size=(rows, 16)).astype(np.float32), draw(0, rows, batch)[0].ravel()
-    values = rng.normal(size=(len(ids), 16)).astype(np.float32)
+    """FTRL's rows start at zero, or a dense step would move the untouched ones."""
+    start, ids = np.zeros((rows, 16), np.float32), draw(0, rows, batch)[0].ravel()
+    values = np.random.default_rng(0).normal(size=(len(ids), 16)).astype(np.float32)
     tables = [tf.Variable(start) for _ in range(2)]
     sparse = tf.IndexedSlices(tf.constant(values), tf.constant(ids), tf.constant(start.shape))
     for table, gradient in zip(tables, (sparse, tf.convert_to_tensor(sparse))):

@@ -30,7 +30,7 @@ from widedeep.errors import SchemaError
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 FLOATS = st.floats(allow_nan=False)
-BINS, COUNTS, NAMES = st.integers(1, 2**40), st.integers(1, 10**6), st.text(min_size=1, max_size=6)
+BINS, COUNTS, NAMES = st.integers(1, 2**31), st.integers(1, 10**6), st.text(min_size=1, max_size=6)
 
 
 def maybe(strategy):
@@ -144,6 +144,10 @@ REFUSED = [
                                                          "such as 'a'. Change one of them."),
     (Hashed, {}, "Hashed: bins, the number of ids, must be given. Got 0."),
     (Hashed, {"bins": -1}, "Hashed: bins must be a whole number of at least 1. Got -1."),
+    (Hashed, {"bins": 2**31 + 1}, "Hashed: bins must be at most 2147483648, for memory is taken for each. Got 2147483649"),
+    (Hashed, {"bins": 9, "width": 10**13}, "Hashed: width must be at most 2147483648"),
+    (Bucketized, {"quantiles": 10**13}, "Bucketized: quantiles must be at most 2147483648"),
+    (Crossed, {"sources": ["a", "b"], "bins": 10**13}, "Crossed: bins must be at most 2147483648"),
     (Hashed, {"bins": "9"}, "Hashed: bins must be a whole number. Got '9'."),
     (Hashed, {"bins": 2**63}, "Hashed: bins must be a whole number. Got 9223372036854775808."),
     (Hashed, {"bins": 9, "delimiter": 3}, "delimiter must be text or left out. Got 3."),

@@ -21,14 +21,17 @@ from hypothesis import strategies as st
 
 from tests import oracle
 from tests.tolerances import OP
-from widedeep import fitted
+from widedeep import fitted, run
 from widedeep._keras import tf
 from widedeep.columns import SCALES, Bucketized, Categorical, Crossed, Hashed, Numeric
 from widedeep.encoder import Encoder, Tally, warn_of_training, warn_of_unseen
 from widedeep.encoder_layer import PRESENT, EncoderLayer
-from widedeep.errors import DataError, SchemaError, WidedeepWarning
+from widedeep.errors import DataError, WidedeepWarning
+from widedeep.model import WideDeep
 from widedeep.rows import Bag
-from widedeep.schema import Deep, Label, Schema, Wide
+from widedeep.schema import Deep, Label, Schema, Training, Wide
+from widedeep.tables import Table
+from widedeep.tracing import paths
 
 NAN, INFINITY = float("nan"), float("inf")
 BINS = 7
@@ -63,7 +66,7 @@ def own_ids(encoder, features):
         column = features["wide/ids"][:, place].tolist()
         found[name] = [[i - table.offsets[name]] if i >= 0 else [] for i in column]
     for name in table.bags:
-        part = features[f"wide/{name}"]
+        part = features[table.ids_of(name)]
         found[name] = [[i - table.offsets[name] for i in row] for row in plain(part)]
     return found
 
@@ -259,6 +262,8 @@ def ids_by_all(column, train, test, tensors, missing=()):
     ("float", [1, 2, None], tf.constant([1, 2, 0], tf.int64), [1.0, 2.0, None]),
     ("float", [True, False, None], tf.constant([True, False, False]), [1.0, 0.0, None]),
     ("bool", ["true", "false", "?"], tf.constant(["true", "false", "?"]), [True, False, None]),
+    ("bool", ["True", "FALSE", "?"], tf.constant(["True", "FALSE", "?"]), [True, False, None]),
+    ("bool", ["1", "0", None], tf.constant(["1", "0", "junk"]), [True, False, None]),
     ("bool", [1, 0, None], tf.constant([1, 0, 0], tf.int64), [True, False, None]),
     ("bool", [1.0, 0.0, NAN], tf.constant([1.0, 0.0, NAN], tf.float32), [True, False, None])])
 def test_a_dtype_decides_what_a_value_counts_as(dtype, cells, tensor, as_if):
@@ -272,6 +277,9 @@ def test_a_dtype_decides_what_a_value_counts_as(dtype, cells, tensor, as_if):
 @pytest.mark.parametrize(("trained", "now", "tensor"), [
     (["true", "false", "true"], [True, False, None], tf.constant(["true", "false", "junk"])),
     ([True, False, True], ["true", "false", None], tf.constant([True, False, True])),
+    ([True, False, True], ["True", "False", None], tf.constant(["True", "False", "junk"])),
+    ([True, False, True], ["TRUE", "FALSE", None], tf.constant(["tRUE", "fAlse", ""])),
+    ([4.0, 1.5, 4.0], ["4.0", "1.50", None], tf.constant(["4.0", "1.50", "junk"])),
     (["1", "2", "1"], [1, 2, None], tf.constant(["1", "2", "junk"])),
     ([1, 2, 1], ["1", "2", None], tf.constant([1, 2, 5], tf.int64)),
     ([1, 2, 1], [1.0, 2.0, None], tf.constant([1, 2, 5], tf.int64)),
@@ -338,7 +346,7 @@ def test_weights_follow_their_elements_and_a_stand_in_weighs_one():
     from_encoder, from_layer = encode_both(encoder, table_of(x=cells, w=weights), inputs)
     assert own_ids(encoder, from_encoder)["x"] == own_ids(encoder, from_layer)["x"] == [[3, 4], [2], [0], [2]]
     expected = [[1.0, -0.5], [1.0], [1.0], [1.0]]
-    assert plain(from_encoder["wide/x/weights"]) == plain(from_layer["wide/x/weights"]) == expected
+    assert plain(from_encoder["wide#weights/x"]) == plain(from_layer["wide#weights/x"]) == expected
     text = replace(column, delimiter="|")
     table = table_of(x=["a|?|b", "", None, "?|b"], w=["1|2|-.5", "", None, "4|0.1"])
     encoder = Encoder.fit(wide_schema({"x": text}, missing=("?",)), table)
@@ -346,7 +354,7 @@ def test_weights_follow_their_elements_and_a_stand_in_weighs_one():
     from_encoder, from_layer = encode_both(encoder, table, inputs)
     assert own_ids(encoder, from_encoder)["x"] == own_ids(encoder, from_layer)["x"] == [[4, 3], [2], [0], [3]]
     expected[3] = [np.float32(0.1)]
-    assert plain(from_encoder["wide/x/weights"]) == plain(from_layer["wide/x/weights"]) == expected
+    assert plain(from_encoder["wide#weights/x"]) == plain(from_layer["wide#weights/x"]) == expected
 
 
 def test_both_towers_read_one_mapping_and_tables_are_offset_by_width():
@@ -358,10 +366,11 @@ def test_both_towers_read_one_mapping_and_tables_are_offset_by_width():
     features, again = encode_both(encoder, table, {
         "a": tf.constant(["x", ""]), "a" + PRESENT: tf.constant([True, False]), "b": tf.constant([1, 2], tf.int64),
         "tags": tf.ragged.constant([["t"], []], row_splits_dtype=tf.int64), "n": tf.constant([1.5, NAN])})
-    assert list(features) == ["wide/ids", "wide/tags", "deep.3/ids", "deep.3/tags", "deep.8/ids", "deep.4/ids", "deep/values"]
+    assert list(features) == ["wide/ids", "wide#ids/tags", "deep.3/ids", "deep.3#ids/tags", "deep.8/ids", "deep.4/ids",
+                              "deep/values"]
     hashed, crossed = [oracle.hashed_ids(v, 5)[0] for v in (1, 2)], oracle.crossed_ids(["x", 1], 9)[0]
     assert features["wide/ids"].tolist() == [[3, 4 + 4 + crossed], [0, -1]]
-    assert plain(features["wide/tags"]) == [[4 + 3], [4 + 2]] and plain(features["deep.3/tags"]) == [[3], [2]]
+    assert plain(features["wide#ids/tags"]) == [[4 + 3], [4 + 2]] and plain(features["deep.3#ids/tags"]) == [[3], [2]]
     assert features["deep.3/ids"].tolist() == [[4 + i] for i in hashed] and features["deep.8/ids"].tolist() == [[3], [0]]
     assert features["deep.4/ids"].tolist() == [[crossed], [-1]] and features["deep/values"].tolist() == [[1.5, 0], [1.5, 1]]
     for name, part in features.items():
@@ -516,6 +525,19 @@ def test_the_fitted_state_depends_on_no_order_and_no_batches(rows, random, cuts,
     assert other.fingerprint == one.fingerprint and other == one
 
 
+@pytest.mark.parametrize("roles", [{"group": "user"}, {"group": "user", "time": "day"}, {"group": "y"}])
+def test_a_group_may_be_a_feature_too(roles):
+    schema = wide_schema({"user": Categorical(), "same": Hashed("user", bins=9)}, training=Training(epochs=1), **roles)
+    table = table_of(user=["a", "b", "a", None], day=[1, 2, 3, 4])
+    encoder = Encoder.fit(schema, table)
+    assert encoder.columns == Encoder.fit(replace(schema, group=None, time=None), table).columns
+    (streamed, batch), = encoder.stream(Table.of(table, schema), also=("user", "y"))
+    assert batch.schema.names == ["user", "y"]
+    for rows in (streamed, encoder.rows(table)):
+        assert rows.features["wide/ids"][:, 0].tolist() == [3, 4, 3, 0] and rows.labels.tolist() == [0, 1, 0, 1]
+    assert run.fit(schema, table, valid=None).encoder == encoder
+
+
 def test_rows_and_batches_encode_alike():
     table = table_of(n=np.arange(50) % 7 / 3, t=list("abcde") * 10, l=[[i % 3] * (i % 4) for i in range(50)])
     encoder = Encoder.fit(wide_schema(EVERYTHING), table)
@@ -606,6 +628,7 @@ BAD = [
     (Categorical(vocabulary=("a",)), pa.nulls(2), r"every training row is missing"),
     (Categorical(dtype="int"), ["1", None, "one"], r"Column 'x': values must be of kind int\. Got 'one' in row 2\. Correct"),
     (Categorical(dtype="int"), [["1"], ["2", "one"]], r"values must be of kind int\. Got 'one' in row 1"),
+    (Categorical(dtype="bool"), ["True", None, "maybe"], r"values must be of kind bool\. Got 'maybe' in row 2\. Correct"),
     (Categorical(dtype="int"), [1.0, 1.5], r"values must be of kind int\. Got 1.5 in row 1"),
     (Categorical(dtype="string"), [1.0, 1.5], r"values must be of kind string\. Got 1.5 in row 1"),
     (Hashed(bins=9), pa.array([2**63], pa.uint64()), r"values must be of kind int\. Got 9223372036854775808 in row 0"),
@@ -662,6 +685,22 @@ def test_a_row_weight_that_is_no_weight_is_refused_with_its_row(bad, got):
         encoder.rows(table_of(x=["a", "b", "a"], w=weights))
 
 
+@pytest.mark.parametrize("weights", [[0, 0, 0], [0.0, -0.0, 0.0], [1e-300, 0.0, 0.0]])
+def test_row_weights_that_are_all_zero_are_refused_in_training_rows_and_in_validation_rows(weights):
+    schema = replace(wide_schema({"x": Categorical()}), weight="how much")
+    table = table_of(x=["a", "b", "a"], **{"how much": weights})
+    encoder = Encoder.fit(schema, table)
+    message = (r"Arrow table: Weight 'how much': some row must have a weight above 0\. Got 0 in all 3 rows\. Correct the "
+               r"weights, or leave the weight out of the schema")
+    with pytest.raises(DataError, match=message):
+        encoder.rows(table)
+    assert encoder.rows(table, labelled=False).weights is None
+    good = table_of(x=["a", "b", "a", "b"] * 2, **{"how much": [1.0] * 8})
+    for train, valid in ((table, good), (good, table)):
+        with pytest.raises(DataError, match=message):
+            run.fit(schema, train, valid=valid)
+
+
 def test_a_missing_column_and_another_shape_are_errors_at_predict_time():
     schema = wide_schema({"city": Categorical(), "tags": Categorical()})
     encoder = Encoder.fit(schema, table_of(city=["a"] * 2, tags=[["t"]] * 2))
@@ -674,17 +713,39 @@ def test_a_missing_column_and_another_shape_are_errors_at_predict_time():
         encoder.encode(pa.RecordBatch.from_pydict({"city": [["a"]], "tags": [["t"]]}))
 
 
-@pytest.mark.parametrize(("columns", "message"), [
-    ({"ids": Categorical("l"), "t": Categorical()},
-     r"Column 'ids' must have a name that leaves the wide tower's own names free\. Got 'wide/ids' for two things\. Declare it "
-     r"under another name, with source = 'l'"),
-    ({"values": Categorical("l"), "n": Numeric()}, r"Column 'values' .* 'wide/values' for two things"),
-    ({"l": Categorical(weights="w"), "l/weights": Categorical("l")}, r"Column 'l(/weights)?' .* 'wide/l/weights' for two"),
-])
-def test_a_list_column_whose_name_is_taken_inside_a_tower_is_refused(columns, message):
-    encoder = Encoder.fit(wide_schema(columns), table_of(l=[["a"], []], t=["a", "b"], n=[1, 2], w=[[1.0], []]))
-    with pytest.raises(SchemaError, match=message):
-        encoder.layout("wide")
+INSIDE = ["ids", "values", "weights", "wide", "deep", "deep.2", "2", "deep.pretrained", "kernel", "bias", "head", "hidden_0",
+          "logit", "probability", "x", "x/ids", "x#ids", "x#ids/x", "x#ids#ids/x", "x/weights", "#ids/x", "#weights/x", "/",
+          "#", "ids/ids", "encoder", "table", "label", "gradient of wide"]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Every name of `INSIDE` as a list with weights, a single value and a number, in both towers, with and without vectors."""
+    path = str(tmp_path_factory.mktemp("vectors") / "v.parquet")
+    pq.write_table(pa.table({"value": ["a", "b"], "vector": [[1.0, 2.0], [3.0, 4.0]]}), path)
+    kinds = {"list": Categorical("list", weights="w"), "vectors": Categorical("list", weights="w", pretrained=path),
+             "single": Categorical("single"), "vector": Categorical("single", pretrained=path), "number": Numeric("number")}
+    table = table_of(list=[["a"], ["a", "b"]], w=[[1.0], [2.0, 3.0]], single=["a", "b"], number=[1.0, None])
+    return kinds, table
+
+
+@pytest.mark.parametrize("kind", ["list", "vectors", "single", "vector", "number", "all"])
+def test_no_column_s_name_is_taken_for_anything_else(kind, odd):
+    kinds, table = odd
+    columns = {name: kinds[[*kinds][i % len(kinds)] if kind == "all" else kind] for i, name in enumerate(INSIDE)}
+    schema = Schema(Label("y"), columns, Wide([*columns]), Deep([*columns], hidden=(2,), width=2))
+    encoder = Encoder.fit(schema, table)
+    towers = [encoder.layout(tower) for tower in ("wide", "deep")]
+    homes = [home for tower in towers for home in tower.tables]
+    names = [tower.matrix for tower in towers if tower.values] + [home.matrix for home in homes if home.singles]
+    names += [name for home in homes for bag in home.bags for name in (home.ids_of(bag), home.weights_of(bag))]
+    assert len(names) == len({*names}) and {*encoder.encode(batch_of(table))} == {*names}
+    assert len(homes) == len({home.name for home in homes})
+    model = WideDeep(schema, encoder)
+    layers = {path for path, _ in paths(model)} | {"logit", "probability"}
+    assert not layers & {*names} and len(model.state()) == len(model.weights) + len(model.touches)
+    seen = model.trace(table)
+    assert {*names} < {*seen} and seen["wide"].shape == seen["deep"].shape == (2, 1)
 
 
 # --------------------------------------------------------------------------------------------------------------------- warnings

@@ -44,6 +44,8 @@ PAIRINGS = [
     ([False, True, False], {"positive": 1.0, "negative": 0}, pa.bool_()),
     ([False, True, False], {"positive": "true"}, pa.bool_()),
     (["false", "true", "false"], {"positive": True, "negative": False}, pa.string()),
+    (["False", "True", "False"], {"positive": True, "negative": False}, pa.string()),
+    (["FALSE", "TRUE", "FALSE"], {"positive": True}, pa.string_view()),
     ([0.0, 1.0, -0.0], {}, pa.float64()), ([0.0, 1.0, 0.0], {"positive": True}, pa.float32()),
     ([0.25, 0.5, 0.25], {"positive": 0.5}, pa.float64()),
 ]
@@ -62,7 +64,8 @@ def test_the_positive_value_is_one_and_the_other_zero_in_every_type(cells, decla
 
 
 @pytest.mark.parametrize(("trained", "cells"), [
-    ([1, 0], [True, False]), ([1, 0], [1.0, 0.0]), ([1.0, 0.0], [1, 0]), ([True, False], ["true", "false"])])
+    ([1, 0], [True, False]), ([1, 0], [1.0, 0.0]), ([1.0, 0.0], [1, 0]), ([True, False], ["true", "false"]),
+    ([True, False], ["True", "FALSE"]), (["true", "false"], ["True", "False"]), (["True", "False"], ["True", "False"])])
 def test_a_fitted_label_reads_other_types_of_the_same_values(trained, cells):
     fit = fitted(Label("y", positive=trained[0]), pa.array(trained))
     assert fit.encode(pa.array(cells)).tolist() == [1, 0]

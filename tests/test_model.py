@@ -15,6 +15,7 @@ from tests.worlds import xor, xor_schema
 from widedeep import training
 from widedeep._keras import tf
 from widedeep.encoder import Encoder
+from widedeep.layout import pretrained_table
 from widedeep.model import WideDeep
 from widedeep.rows import Rows
 from widedeep.towers import layer_name
@@ -36,7 +37,7 @@ def one_row_model(wide, deep):
 
 @pytest.mark.parametrize("wide, deep, expected", [
     (wd.Optimizer("sgd", rate=0.1), wd.Optimizer("sgd", rate=0.3), (0.05, 0.30)),
-    (wd.Optimizer("ftrl", rate=0.1), wd.Optimizer("adagrad", rate=0.3), (0.0845154, 0.2860388))])
+    (wd.Optimizer("ftrl", rate=0.1), wd.Optimizer("adagrad", rate=0.3, warmup=0), (0.0845154, 0.2860388))])
 def test_the_joint_step_is_the_one_computed_by_hand(wide, deep, expected):
     state = one_row_model(wide, deep)
     assert (state["wide/kernel"], state["deep/head/kernel"]) == pytest.approx(expected, abs=STEP)
@@ -233,7 +234,7 @@ def test_pretrained_vectors_start_where_the_file_says_and_stay_if_frozen(tmp_pat
         model = wd.fit(schema, xor(300), seed=0)
         wd.save(model, tmp_path / f"m{trainable}")
         again = wd.load(tmp_path / f"m{trainable}")
-        table = again.state()[f"deep/{layer_name('deep.größe a')}/table"]
+        table = again.state()[f"deep/{layer_name(pretrained_table('größe a'))}/table"]
         moved = np.abs(table - np.float32([[4, 5]] * 3 + [[1, 2], [3, 4], [5, 6], [7, 8]])).max(axis=1)
         assert (moved[[0, 2, 6]] == 0).all(), "rows that training did not touch keep their vectors"
         assert (moved[[3, 4, 5]] > 0).all() == trainable

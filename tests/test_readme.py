@@ -8,6 +8,8 @@ import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -68,6 +70,17 @@ def test_the_toml_is_a_schema_with_every_kind_of_column():
     schema = wd.Schema.from_toml(text)
     kinds = {type(column) for column in schema.columns.values()}
     assert kinds == {wd.Numeric, wd.Bucketized, wd.Categorical, wd.Hashed, wd.Crossed}
+
+
+def test_the_schema_trains_on_a_table_that_has_its_columns():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"price": rng.lognormal(size=400), "user": rng.integers(0, 40, 400),
+                          "app": rng.integers(0, 9, 400).astype(str),
+                          "history": ["|".join(rng.integers(0, 9, k).astype(str)) for k in rng.integers(0, 5, 400)],
+                          "installed": rng.integers(0, 2, 400)})
+    text, = blocks("toml")
+    model = wd.fit(wd.Schema.from_toml(text), table, valid=0.2)
+    assert wd.evaluate(model, table)["rows"] == 400
 
 
 def test_make_has_the_targets_that_are_named():

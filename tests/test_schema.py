@@ -38,7 +38,7 @@ def labels(draw, column):
 
 OPTIMIZERS = st.one_of(
     st.builds(Optimizer, st.just("ftrl"), RATES, RATES, l1=st.floats(0, 9), l2=st.floats(0, 9)),
-    st.builds(Optimizer, st.just("adagrad"), RATES, RATES, warmup=st.integers(0, 99)),
+    st.builds(Optimizer, st.just("adagrad"), RATES, RATES, warmup=st.none() | st.integers(0, 99)),
     st.builds(Optimizer, NAMES.filter(lambda n: n not in ("ftrl", "adagrad")), RATES,
               options=st.dictionaries(NAMES, POSITIVES, max_size=3)))
 
@@ -132,8 +132,27 @@ def test_a_file_needs_to_say_only_what_is_not_as_usual():
         """)
     assert schema == Schema(Label("y"), {"age": Numeric(), "job": Hashed(bins=9)}, Wide(("job",)), training=Training(
         wide=Optimizer("ftrl", l1=1.0), deep=Optimizer("adam")))
-    assert (schema.training.metric, schema.training.deep.warmup, Training().deep.warmup) == ("auc", 0, 50)
+    assert (schema.training.metric, schema.training.deep.warmup, Training().deep.warmup) == ("auc", None, 50)
     assert replace(schema, label=Label("y", "regression"), training=Training()).training.metric == "rmse"
+
+
+@pytest.mark.parametrize("tower", ["wide", "deep"])
+@pytest.mark.parametrize("settings", [
+    {"optimizer": "adagrad", "rate": 0.02}, {"optimizer": "adagrad", "warmup": 0}, {"optimizer": "adagrad", "accumulator": 1.0},
+    {"optimizer": "ftrl"}, {"optimizer": "sgd"}])
+def test_an_optimizer_is_the_same_from_python_and_from_a_file(settings, tower):
+    schema = replace(SMALL, training=Training(**{tower: Optimizer(**settings)}))
+    lines = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
+    again = Schema.from_toml(f'label = {{column = "y"}}\ncolumns.age = {{kind = "numeric"}}\ndeep.columns = ["age"]\n'
+                             f"[training.{tower}]\n{lines}")
+    assert again == schema and again.fingerprint == schema.fingerprint
+    assert getattr(again.training, tower) == Optimizer(**settings)
+    assert getattr(Schema.from_toml(schema.to_toml()).training, tower) == Optimizer(**settings)
+
+
+def test_adagrad_warms_up_unless_told_not_to():
+    assert [Optimizer("adagrad", warmup=warmup).warmup for warmup in (None, 0, 7)] == [50, 0, 7]
+    assert replace(Optimizer("ftrl"), optimizer="adagrad") == Optimizer("adagrad") != Optimizer("adagrad", warmup=0)
 
 
 def test_a_schema_is_read_from_a_file_and_the_file_is_named(tmp_path):
@@ -260,14 +279,20 @@ BAD = [
     ("hidden = [8]", "hidden = [8, 0]", "s: [deep] Deep: hidden must be a list of whole numbers of at least 1. Got [8, 0]."),
     ("hidden = [8]", "hidden = [true]", "s: [deep] Deep: hidden must be a list of whole numbers. Got [True]."),
     ("hidden = [8]", "hidden = 8", "s: [deep] Deep: hidden must be a list of whole numbers. Got 8."),
-    ("hidden = [8]", "dropout = 1", "s: [deep] Deep: dropout must lie in [0, 1). Got 1.0."),
-    ("hidden = [8]", "dropout = nan", "Deep: dropout must lie in [0, 1). Got nan."),
+    ("hidden = [8]", "hidden = [8, 10000000000000]", "s: [deep] Deep: hidden must be at most 2147483648, for memory is taken"),
+    ("hidden = [8]", "dropout = 1", "s: [deep] Deep: dropout must lie in [0, 255/256]. Got 1.0."),
+    ("hidden = [8]", "dropout = 0.997", "Deep: dropout must lie in [0, 255/256]. Got 0.997. Give the share of units to drop."),
+    ("hidden = [8]", "dropout = -0.1", "Deep: dropout must lie in [0, 255/256]. Got -0.1."),
+    ("hidden = [8]", "dropout = nan", "Deep: dropout must lie in [0, 255/256]. Got nan."),
     ("hidden = [8]", "batch_norm = 1", "Deep: batch_norm must be true or false. Got 1."),
     ("hidden = [8]", "width = 0", "Deep: width must be a whole number of at least 1, or 'fourth-root'. Got 0."),
+    ("hidden = [8]", "width = 2147483649", "s: [deep] Deep: width must be at most 2147483648, for memory is taken for each"),
     ("hidden = [8]", 'width = "fourth root"', "must be a whole number of at least 1, or 'fourth-root'. Got 'fourth root'."),
     ("hidden = [8]", 'activation = "rleu"', "Deep: activation must be one of"),
     ("batch = 64", "bacth = 64", "s: [training] unknown settings: ['bacth'].", ),
     ("batch = 64", "batch = 0", "s: [training] Training: batch must be a whole number of at least 1. Got 0."),
+    ("batch = 64", "batch = 2147483649", "s: [training] Training: batch must be at most 2147483648, for memory is taken for "
+                                         "each. Got 2147483649. Give fewer."),
     ("batch = 64", 'batch = "64"', "s: [training] Training: batch must be a whole number. Got '64'."),
     ("batch = 64", "patience = 0", "Training: patience must be a whole number of at least 1. Got 0."),
     ("batch = 64", 'split = "groups"', "Training: split must be one of ['random', 'time', 'group']. Got 'groups'. Did you mean "
@@ -283,6 +308,7 @@ BAD = [
     ("rate = 0.1", "l2 = nan", "Optimizer: l2 must be 0 or more and finite. Got nan."),
     ("rate = 0.1", "accumulator = 0", "Optimizer: accumulator must be above 0 and finite. Got 0.0."),
     ("rate = 0.1", "warmup = 3", "[training.wide] Optimizer: warmup is a setting of adagrad. Got warmup=3 for 'ftrl'."),
+    ("rate = 0.1", "optimizer = \"adagrad\"\nwarmup = -1", "Optimizer: warmup must be 0 or more and finite. Got -1."),
     ("rate = 0.1", "options = {a = 1}", "Optimizer: options go to tf_keras's own optimizers. Got {'a': 1} for 'ftrl'."),
     ("{momentum = 0.9}", "{momentum = 0.9}\naccumulator = 1", "Optimizer: accumulator is a setting of ftrl and adagrad."),
     ("{momentum = 0.9}", "{since = 2024-01-01}", "[training.deep] Optimizer: options must be a table of text, whole numbers, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 
 import pandas as pd
@@ -140,6 +141,9 @@ def test_deciding_columns_of_impossible_types_are_refused():
         split(table, split_schema("group", group="g"), 0.5, 0)
     with pytest.raises(DataError, match=r"the time column 'day' holds numbers, dates or .*Got string, first 'monday'"):
         split(table, split_schema("time", time="day"), 0.5, 0)
+    table = Table.of(pa.table({"x": [1, 2], "day": pa.array([1, 2], pa.duration("s"))}))
+    with pytest.raises(DataError, match=r"the time column 'day' holds numbers, dates or .*Got duration\[s\]"):
+        split(table, split_schema("time", time="day"), 0.5, 0)
 
 
 def test_groups_on_both_sides_and_late_training_rows_are_counted_recorded_and_warned_of():
@@ -167,11 +171,45 @@ def test_a_random_split_of_grouped_rows_warns_with_the_true_count():
     assert json.loads(json.dumps(halves.record)) == halves.record
 
 
-def test_a_given_split_without_overlap_is_silent_and_times_of_two_types_are_refused():
+DAYS = [datetime.datetime(2024, 1, day) for day in (1, 5, 6, 4)]
+FAR = [*DAYS, datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1)]
+WHOLE, LARGE, BROKEN = [1, 5, 6, 4], [1, 5, 6, 4, 2**64 - 1], [1.25, 5, 6, 4.5]
+TIMES = [(DAYS, pa.array(DAYS, kind)) for kind in (
+    pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("s", "Asia/Tokyo"), pa.date32(), pa.date64())]
+TIMES += [(FAR, pa.array(FAR, pa.date32())), (DAYS, pa.array([f"{day:%Y-%m-%d}" for day in DAYS])),
+          (DAYS, pa.array([f"{day:%Y-%m-%d %H:%M:%SZ}" for day in DAYS]).dictionary_encode())]
+NUMBERS = [(WHOLE, pa.array(WHOLE, kind)) for kind in (pa.int8(), pa.int32(), pa.int64(), pa.float32())]
+NUMBERS += [(LARGE, pa.array(LARGE, pa.uint64())), (BROKEN, pa.array(BROKEN)), (WHOLE, pa.array(map(str, WHOLE))),
+            (BROKEN, pa.array(map(str, BROKEN)))]
+
+
+@pytest.mark.parametrize(("one", "other"), [pair for kind in (TIMES, NUMBERS) for pair in itertools.product(kind, repeat=2)],
+                         ids=lambda times: str(times[1].type))
+def test_times_of_two_tables_are_compared_whatever_their_types(one, other):
+    (before, _), (after, _) = one, other
+    train, valid = (Table.of(pa.table({"x": range(len(day)), "y": [0] * len(day), "day": day}))
+                    for day in (one[1], other[1].slice(1)))
+    late = sum(time > min(after[1:]) for time in before)
+    with pytest.warns(WidedeepWarning, match=rf"^{late} training rows are later, by 'day'"):
+        record = given_split(train, valid, split_schema(time="day")).record
+    assert record["late_training_rows"] == late
+
+
+def test_times_that_differ_by_less_than_a_microsecond_are_told_apart():
+    schema = split_schema(time="day")
+    one, other = (Table.of(pa.table({"x": [1], "y": [1], "day": pa.array([time], kind)}))
+                  for time, kind in ((1_000_001, pa.timestamp("ns")), (1_000, pa.timestamp("us", "UTC"))))
+    assert given_split(other, one, schema).record["late_training_rows"] == 0
+    with pytest.warns(WidedeepWarning, match="1 training rows are later"):
+        given_split(one, other, schema)
+
+
+def test_a_given_split_without_overlap_is_silent_and_numbers_are_not_compared_with_times():
     schema = split_schema(group="user", time="day")
     early, late = ({"x": [1], "y": [1], "user": [user], "day": [user]} for user in (1, 2))
     record = given_split(Table.of(pa.table(early)), Table.of(pa.table(late)), schema).record
     assert (record["shared_groups"], record["late_training_rows"]) == (0, 0)
     late["day"] = [datetime.date(2024, 1, 2)]
-    with pytest.raises(DataError, match=r"'day' must be of one type on both sides\. Got int64 in Arrow table and date32"):
+    with pytest.raises(DataError, match=r"'day' must hold numbers on both sides of the split, or times on both\. Got int64 in "
+                                        r"Arrow table and date32\[day\] in Arrow table\. Write both alike"):
         given_split(Table.of(pa.table(early)), Table.of(pa.table(late)), schema)

@@ -85,6 +85,30 @@ def test_batches_of_a_csv_file_do_not_depend_on_its_blocks(block, tmp_path, monk
     assert rows_of(table, ["y", "x"], rows=7) == [{"y": i * i, "x": i} for i in range(50)]
 
 
+@pytest.mark.parametrize("kind", ["frame", "arrow", "parquet", "csv"])
+def test_a_column_asked_for_twice_is_given_once(kind, tmp_path):
+    content = {"age": [1, 2], "city": ["a", "b"]}
+    table = Table.of({"frame": lambda: pd.DataFrame(content), "arrow": lambda: pa.table(content),
+                      "parquet": lambda: write_parquet(tmp_path, content),
+                      "csv": lambda: write_csv(tmp_path, "age,city\n1,a\n2,b\n")}[kind]())
+    for one in (table, table.where(np.array([True, True]), "all rows")):
+        assert [batch.schema.names for batch in one.batches(["city", "age", "city"])] == [["city", "age"]]
+        assert [batch.schema.names for _, batch in one.numbered(["city", "city"])] == [["city"]]
+        assert one.read(["city", "age", "city"]).to_pydict() == {"city": ["a", "b"], "age": [1, 2]}
+        assert one.fingerprint(["age", "age"]) == one.fingerprint(["age"])
+
+
+@pytest.mark.parametrize("kind", [
+    pa.list_(pa.string_view()), pa.large_list(pa.string_view()), pa.list_(pa.string_view(), 2), pa.list_view(pa.string_view())],
+    ids=str)
+def test_lists_of_views_of_text_are_read_and_chosen_from(kind):
+    cells = [["a", "b"], None, ["c", None], ["d", "a long text that does not fit into the view itself"]]
+    table = Table.of(pa.table({"x": pa.array(cells, kind)}).slice(1))
+    chosen = table.where(np.array([True, False, True]), "some rows")
+    assert table.read(["x"])["x"].to_pylist() == cells[1:] and chosen.read(["x"])["x"].to_pylist() == [cells[1], cells[3]]
+    assert table.fingerprint(["x"]) == Table.of(pa.table({"x": cells[1:]})).fingerprint(["x"])
+
+
 def test_empty_row_groups_and_chunks_give_no_empty_batch(tmp_path):
     chunks = pa.table({"x": pa.chunked_array([[], [1], [], [2, 3]], pa.int64())})
     assert [len(batch) for batch in Table.of(chunks).batches(["x"])] == [1, 2]
@@ -276,7 +300,16 @@ def test_paths_that_lead_nowhere_are_named(tmp_path):
     sheet = write_csv(tmp_path, "x\n1\n", "rows.xlsx")
     refuses(r"rows\.xlsx: the ending says how a file is read, \.parquet or \.csv\. Got '\.xlsx'", sheet)
     refuses(r"a pattern must match \.parquet files only\. Got '.*rows\.xlsx'", tmp_path / "*.xlsx")
-    refuses(r"A table is a pandas\.DataFrame, .*Got list", [1, 2])
+
+
+@pytest.mark.parametrize(("source", "message"), [
+    ([1, 2], r"A table is a pandas\.DataFrame, .*Got list\. Turn it into one of these"),
+    (np.zeros((2, 2)), r"Got numpy\.ndarray\. Turn it into one of these"),
+    (type("DataFrame", (), {"__module__": "polars.dataframe.frame", "to_arrow": pa.table, "to_pandas": pa.table})(),
+     r"Got polars\.dataframe\.frame\.DataFrame\. Give what its \.to_arrow\(\) returns\."),
+    (pd.Series([1]), r"Got pandas\..*Series\. Turn it into"), (None, r"Got NoneType\.")])
+def test_what_is_no_table_is_named_with_its_module_and_a_way_out(source, message):
+    refuses(message, source)
 
 
 def test_a_csv_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
@@ -331,6 +364,17 @@ def test_a_csv_file_that_is_not_utf8_is_named_by_line(tmp_path):
     (["a", float("nan"), 2.5], r"Got str \(first in row 0\) and float \(first in row 2\) in 'x'"),
     ([True, 1], r"Got bool \(first in row 0\) and int \(first in row 1\) in 'x'"),
     ([[1], ["a"]], r"column 'x' cannot be read: Could not convert 'a'.*Convert its values first"),
-    ([2**70, 1], r"column 'x' cannot be read: .*Convert its values first")])
+    ([2**70, 1], r"column 'x' cannot be read: .*Convert its values first"),
+    ([1 + 2j, 3j], r"column 'x' cannot be read: Could not convert \(1\+2j\).*Convert its values first"),
+    ([1, 2j], r"Got int \(first in row 0\) and complex \(first in row 1\) in 'x'"),
+    ([np.array([1j])], r"column 'x' cannot be read: Unsupported numpy type.*Convert its values first"),
+    ([np.zeros((2, 2))], r"column 'x' cannot be read: Can only convert 1-dimensional.*Convert its values first"),
+    ([np.array(["2024-01-01"], "M8[D]")], r"column 'x' cannot be read: .*Convert its values first"),
+    ([np.array([1]), np.array(["a"])], r"column 'x' cannot be read: Cannot mix NumPy dtypes.*Convert its values first")])
 def test_a_frame_column_of_several_types_is_named_with_them(cells, message):
     refuses(message, pd.DataFrame({"x": pd.Series(cells, dtype=object)}))
+
+
+def test_a_frame_column_of_complex_numbers_is_named():
+    refuses(r"DataFrame: column 'x' cannot be read: Unsupported numpy type .*Convert its values first",
+            pd.DataFrame({"x": np.array([1j, 2])}))

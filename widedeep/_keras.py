@@ -16,7 +16,7 @@ _TOO_LATE = ("widedeep needs tf.keras to be Keras 2 (the package tf_keras), but 
              "program starts. `import keras` still gives Keras 3.")
 
 if "tensorflow" not in sys.modules:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import tensorflow as tf  # noqa: E402

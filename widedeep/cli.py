@@ -1,4 +1,4 @@
-"""The command line: `widedeep init | train | evaluate | predict`. No logic of its own; one function per command.
+"""The command line: `widedeep init | train | evaluate | predict | baseline`. No logic of its own; one function per command.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
     parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
-    for add in (_add_init, _add_train, _add_evaluate, _add_predict):
+    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_baseline):
         add(commands)
     return parser
 
@@ -119,6 +119,13 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("--out", required=True, help="the Parquet file to write")
     command.add_argument("--force", action="store_true", help="replace --out if it exists")
     command.add_argument("--json", action="store_true", help="print one JSON object: rows, the file, unseen values")
+
+
+def _add_baseline(commands: Any) -> None:
+    command = _command(commands, "baseline", _baseline, "Train a model whose right answer is known, to see that all is sound.")
+    command.add_argument("which", choices=("linear", "mnist"), help="linear regression, or the digits of MNIST")
+    command.add_argument("--data", metavar="DIR", help="mnist: the folder with train.npz and t10k.npz (a checkout has it)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -207,6 +214,33 @@ def _predict(arguments: argparse.Namespace) -> None:
         return
     print(f"{tally.rows:,} predictions written to {arguments.out}")
     _print_unseen(shares)
+
+
+def _baseline(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
+    if arguments.which == "linear":
+        from widedeep.baselines.linear import report
+
+        found = report()
+    else:
+        from widedeep.baselines.mnist import baseline
+
+        found = baseline(arguments.data)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        _print_nested(found)
+
+
+def _print_nested(found: dict[str, Any], indent: str = "") -> None:
+    """Figures by name, those of a group below its name."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            print(f"{indent}{name}:")
+            _print_nested(value, indent + "  ")
+        else:
+            numbers = value if isinstance(value, list) else [value]
+            print(f"{indent}{name:<20} {' '.join(f'{number:.5g}' for number in numbers)}")
 
 
 def _print_record(record: dict[str, Any], out: str) -> None:

@@ -26,6 +26,8 @@ MISSING, UNSEEN, EMPTY = 0, 1, 2
 RESERVED = 3
 """Ids 0, 1 and 2 of every id column are missing, unseen and empty list; the first value has id 3."""
 
+MOST = 2**31
+"""No setting that says how much memory is taken (ids, units, rows at a time) may be larger."""
 
 _PLAIN: dict[Any, type] = {bool: bool, int: Integral, float: Real, str: str}
 _WORDS = {bool: ("true or false", "booleans"), int: ("a whole number", "whole numbers"), float: ("a number", "numbers"),
@@ -109,6 +111,19 @@ def at_least(owner: str, field: str, value: int | None, low: int) -> None:
         raise SchemaError(f"{owner}: {field} must be a whole number of at least {low}. Got {value!r}.")
 
 
+def within(owner: str, field: str, value: int | None, low: int) -> None:
+    """Raises: SchemaError if a setting that memory is taken for is given and below `low` or above `MOST`.
+
+    >>> within("Hashed", "bins", 10**13, 1)
+    Traceback (most recent call last):
+    widedeep.errors.SchemaError: Hashed: bins must be at most 2147483648, for memory is taken for each. Got 10000000000000. \
+Give fewer.
+    """
+    at_least(owner, field, value, low)
+    if value is not None and value > MOST:
+        raise SchemaError(f"{owner}: {field} must be at most {MOST}, for memory is taken for each. Got {value!r}. Give fewer.")
+
+
 @dataclass(frozen=True)
 class Numeric:
     """A number, scaled; a missing one becomes the mean of the training rows, beside a flag that says so.
@@ -154,15 +169,17 @@ class Bucketized:
                               f"first and the last bucket anyway.")
         if not all(a < b for a, b in zip(self.boundaries, self.boundaries[1:])):
             raise SchemaError(f"Bucketized: boundaries must ascend, each once. Got {self.boundaries}. Sort them.")
-        at_least("Bucketized", "quantiles", self.quantiles, 2)
-        at_least("Bucketized", "width", self.width, 1)
+        within("Bucketized", "quantiles", self.quantiles, 2)
+        within("Bucketized", "width", self.width, 1)
 
 
 @dataclass(frozen=True)
 class Categorical:
     """A value out of a vocabulary, learned on the training rows (most frequent first) or given.
 
-    `min_count` and `max_size` bound a learned vocabulary; `dtype` says how text in a CSV file is to be read;
+    `min_count` and `max_size` bound a learned vocabulary; `dtype` says what the values are, and so how text, as in a CSV
+    file, is read: "float" makes one value of the texts "4", "4.0" and the number 4, "bool" of "True" and the boolean; left
+    out, it is that of the training table, and a column trained on text takes all of these for different values;
     `delimiter` splits text into a list; `weights` names a table column of one number per list element;
     `width` asks for an embedding width of its own; `combiner` joins the embeddings of a list (sum, mean, sqrtn).
     `pretrained` is a Parquet file with columns `value` and `vector`: its values are the vocabulary, its vectors the
@@ -220,7 +237,7 @@ class Hashed:
         _check_ids(self)
         if not self.bins:
             raise SchemaError(f"Hashed: bins, the number of ids, must be given. Got {self.bins}.")
-        at_least("Hashed", "bins", self.bins, 1)
+        within("Hashed", "bins", self.bins, 1)
 
 
 @dataclass(frozen=True)
@@ -246,15 +263,15 @@ class Crossed:
             raise SchemaError(f"Crossed: needs two or more different columns. Got {self.sources}.")
         if not self.bins:
             raise SchemaError(f"Crossed{self.sources}: bins, the number of ids, must be given. Got {self.bins}.")
-        at_least("Crossed", "bins", self.bins, 1)
-        at_least("Crossed", "width", self.width, 1)
+        within("Crossed", "bins", self.bins, 1)
+        within("Crossed", "width", self.width, 1)
         choose("Crossed", "combiner", self.combiner, COMBINERS)
 
 
 def _check_ids(column: Categorical | Hashed) -> None:
     name = type(column).__name__
     choose(name, "combiner", column.combiner, COMBINERS)
-    at_least(name, "width", column.width, 1)
+    within(name, "width", column.width, 1)
     if column.dtype is not None:
         choose(name, "dtype", column.dtype, DTYPES)
     if column.delimiter == "":

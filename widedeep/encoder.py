@@ -230,20 +230,20 @@ class Encoder:
         for table in tower.tables:
             features |= self._table(table, found, cells)
         if tower.values:
-            features[f"{tower.tower}/values"] = np.concatenate([found[name] for name in tower.values], axis=1)
+            features[tower.matrix] = np.concatenate([found[name] for name in tower.values], axis=1)
         return features
 
     def _table(self, table: TableLayout, found: Mapping[str, Ids], cells: Cells) -> dict[str, np.ndarray | Bag]:
         kind = np.int32 if table.rows < 2**31 else np.int64
         offsets, features = table.offsets, {}
         if table.singles:
-            features[f"{table.name}/ids"] = np.stack(
+            features[table.matrix] = np.stack(
                 [np.where(found[n] < 0, -1, found[n] + offsets[n]).astype(kind) for n in table.singles], axis=1)
         for name in table.bags:
             bag = found[name]
-            features[f"{table.name}/{name}"] = Bag((bag.flat + offsets[name]).astype(kind), bag.splits)
+            features[table.ids_of(name)] = Bag((bag.flat + offsets[name]).astype(kind), bag.splits)
             if name in table.weighted:
-                features[f"{table.name}/{name}/weights"] = element_weights(cells[name])
+                features[table.weights_of(name)] = element_weights(cells[name])
         return features
 
     def _count(self, tally: Tally, cells: Cells, crosses: Mapping[str, Ids], found: Mapping[str, Ids], rows: int) -> None:
@@ -263,9 +263,16 @@ class Encoder:
                 tally.collisions[name].add(*_hashed(ids, crosses[name] if name in crosses else fingerprints_of(cells[name])))
 
     def rows(self, source: Any, tally: Tally | None = None, labelled: bool = True) -> Rows:
-        """All rows of a table, encoded in memory, with their labels and weights unless `labelled` is False."""
+        """All rows of a table, encoded in memory, with their labels and weights unless `labelled` is False.
+
+        Raises: DataError for missing columns and impossible labels or weights, as `stream` does, and if every weight is 0.
+        """
         table = Table.of(source, self.schema)
-        return concatenate([rows for rows, _ in self.stream(table, tally, labelled)])
+        rows = concatenate([rows for rows, _ in self.stream(table, tally, labelled)])
+        if rows.weights is not None and not rows.weights.any():
+            raise DataError(f"{table.name}: Weight {self.schema.weight!r}: some row must have a weight above 0. Got 0 in all "
+                            f"{len(rows):,} rows. Correct the weights, or leave the weight out of the schema.")
+        return rows
 
     def stream(self, table: Table, tally: Tally | None = None, labelled: bool = True,
                also: tuple[str, ...] = ()) -> Iterator[tuple[Rows, pa.RecordBatch]]:
@@ -275,7 +282,7 @@ class Encoder:
         """
         schema = self.schema
         roles = [schema.label.column, *([schema.weight] if schema.weight else [])] if labelled else []
-        names = list(dict.fromkeys([*schema.features, *roles, *also]))
+        names = [*schema.features, *roles, *also]
         table.require(names)
         for source_row, batch in table.numbered(names):
             with table.named():

@@ -18,10 +18,10 @@ class EncoderLayer(tf_keras.layers.Layer):
     """Raw table columns as tensors → the features that `Encoder.encode` gives, with identical ids.
 
     Shape: a dict by table column of (batch,) tensors, ragged (batch, None) for lists; strings, integers, floats or booleans as
-    the column was in training (in id columns booleans may be the texts "true" and "false"). A NaN is missing, and so is a row
-    whose `<column>/present` is False, whatever stands in it, and so are the schema's missing markers. Weights of list elements
-    come as ragged numbers. A column with a delimiter comes as its text, and so do its weights. Numbers below 2**-1022 are
-    zero to TensorFlow.
+    the column was in training (in id columns booleans may be the texts "true" and "false", in any case). A NaN is missing, and
+    so is a row whose `<column>/present` is False, whatever stands in it, and so are the schema's missing markers. Weights of
+    list elements come as ragged numbers. A column with a delimiter comes as its text, and so do its weights. Numbers below
+    2**-1022 are zero to TensorFlow.
     """
 
     def __init__(self, encoder: Encoder):
@@ -100,7 +100,7 @@ class EncoderLayer(tf_keras.layers.Layer):
         for table in tower.tables:
             features |= self._table(table, found, inputs)
         if tower.values:
-            features[f"{tower.tower}/values"] = tf.concat([found[name] for name in tower.values], 1)
+            features[tower.matrix] = tf.concat([found[name] for name in tower.values], 1)
         return features
 
     def _table(self, table: TableLayout, found: Mapping[str, tf.Tensor], inputs: Mapping[str, tf.Tensor]) -> dict:
@@ -108,11 +108,11 @@ class EncoderLayer(tf_keras.layers.Layer):
         offsets, features = table.offsets, {}
         if table.singles:
             columns = [tf.where(found[n] < 0, found[n], found[n] + offsets[n]) for n in table.singles]
-            features[f"{table.name}/ids"] = tf.cast(tf.stack(columns, 1), kind)
+            features[table.matrix] = tf.cast(tf.stack(columns, 1), kind)
         for name in table.bags:
-            features[f"{table.name}/{name}"] = tf.cast(found[name] + offsets[name], kind)
+            features[table.ids_of(name)] = tf.cast(found[name] + offsets[name], kind)
             if name in table.weighted:
-                features[f"{table.name}/{name}/weights"] = self._weights(name, inputs)
+                features[table.weights_of(name)] = self._weights(name, inputs)
         return features
 
     def _weights(self, name: str, inputs: Mapping[str, tf.Tensor]) -> tf.RaggedTensor:
@@ -137,9 +137,15 @@ def _canonical(cells: tf.Tensor, present: tf.Tensor, kind: str, missing: tuple[s
         cells = tf.cast(cells, tf.float64) + 0.0 if kind == "float" else tf.cast(tf.where(there, cells, 0), tf.int64)
     if kind in ("int", "float"):
         return tf.cast(cells, tf.int64 if kind == "int" else tf.float64), there
-    if kind == "bool" and cells.dtype != tf.string:
-        cells = tf.cast(cells, tf.bool)
+    if kind == "bool":
+        cells = _boolean_text(cells) if cells.dtype == tf.string else tf.cast(cells, tf.bool)
     return as_text(cells), there
+
+
+def _boolean_text(cells: tf.Tensor) -> tf.Tensor:
+    """Texts of booleans, "TRUE" and "0" among them, as "true" and "false"."""
+    lower = tf.strings.lower(cells)
+    return tf.where(lower == "1", "true", tf.where(lower == "0", "false", lower))
 
 
 def _not_marked(cells: tf.Tensor, missing: tuple[str, ...]) -> tf.Tensor:

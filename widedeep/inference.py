@@ -312,7 +312,7 @@ def _training(survey: Survey) -> Training:
     batch = 1 << min(12, max(5, round(math.log2(survey.rows / 128))))
     l1 = float(f"{min(1.0, survey.rows / 10_000):.1g}")
     return Training(batch=batch, epochs=60, patience=3, split=how_split(survey.roles), wide=Optimizer("ftrl", rate=0.1, l1=l1),
-                    deep=Optimizer("adagrad", rate=0.02, warmup=50))
+                    deep=Optimizer("adagrad", rate=0.02))
 
 
 def _remarks(survey: Survey, left_out: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,8 @@ from widedeep.values import (
 
 CLASSES = 1000
 """A binary label has two values; no more than this many are collected to say which were found."""
+
+BOOLEANS = pa.array(["false", "true"], CANONICAL["bool"])
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class LabelFit:
             found = numbers(array, Place(self.column, source_row))
             return np.where(np.isfinite(found), found, np.nan)
         values = _classes(array, self.column, self.positive, source_row)
+        values = _in_one_case(values) if {self.negative, self.positive} == {"false", "true"} else values
         classes = [_as_found(value, values.distinct.type) for value in (self.negative, self.positive)]
         places = pc.index_in(values.distinct, pa.array(classes, values.distinct.type)).cast(pa.float64())
         return np.append(places.to_numpy(zero_copy_only=False), np.nan)[values.codes]
@@ -108,6 +111,7 @@ class LabelAccumulator:
             self.moments.add(values)
             return
         cells = _classes(array, label.column, label.positive, source_row)
+        cells = _in_one_case(cells) if isinstance(label.positive, bool) else cells
         _refuse(label.column, cells.codes < 0, array, source_row, "present")
         self.type = cells.distinct.type
         self.found.update(cells.distinct.to_pylist())
@@ -163,6 +167,14 @@ def _classes(array: pa.Array, column: str, positive: str | int | float | bool, s
     if kind == "bool" and not isinstance(positive, (str, bool)):
         kind = "int"
     return categories(array, kind, Place(column, source_row))
+
+
+def _in_one_case(values: Values) -> Values:
+    """Text that says true or false in any case, "True" or "FALSE", as the boolean that it is."""
+    if values.distinct.type != CANONICAL["string"]:
+        return values
+    lower = pc.utf8_lower(values.distinct)
+    return replace(values, distinct=pc.if_else(pc.is_in(lower, BOOLEANS), lower, values.distinct))
 
 
 def _as_found(value: str | int | float | bool | None, found: pa.DataType) -> str | int | float | None:

@@ -1,27 +1,32 @@
-"""Where ids live: each tower's tables, one row per id, the columns of one width one below the other."""
+"""Where ids live: each tower's tables, one row per id, the columns of one width one below the other.
+
+No column's name can be mistaken for a name of the package's own. A feature of one column of lists is called `wide`,
+`deep.<width>` or `deep.pretrained`, then `#ids/` or `#weights/`, then as the column; matrices and layers have no `#` there.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from widedeep.columns import Crossed, Numeric
-from widedeep.errors import SchemaError
 from widedeep.schema import Schema
+
+PRETRAINED = "deep.pretrained"
+"""What the names of tables of pretrained vectors begin with; those of others end with a width."""
 
 
 @dataclass(frozen=True)
 class TableLayout:
     """One table of `rows` × `width`: which columns it holds, where each begins, and how a model reads it.
 
-    `singles` come as one int matrix under the feature `name/ids`, `bags` as ragged ids under `name/<column>` (weights, where
-    declared, under `name/<column>/weights`); ids already include the column's offset. Id −1 is a dropped cross.
+    `singles` come as one int matrix under the feature `name/ids`, `bags` as ragged ids under `name#ids/<column>` (weights,
+    where declared, under `name#weights/<column>`); ids already include the column's offset. Id −1 is a dropped cross.
 
     >>> table = TableLayout("wide", 1, {"job": 5, "tags": 9}, bags=("tags",))
-    >>> table.rows, table.offsets, table.singles, table.features
-    (14, {'job': 0, 'tags': 5}, ('job',), ('wide/ids', 'wide/tags'))
+    >>> table.rows, table.offsets, table.singles, table.matrix, table.ids_of("tags")
+    (14, {'job': 0, 'tags': 5}, ('job',), 'wide/ids', 'wide#ids/tags')
     """
 
     name: str
@@ -45,10 +50,17 @@ class TableLayout:
         return sum(self.ids.values())
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """The names under which a model finds the table's ids and weights."""
-        weights = (f"{self.name}/{name}/weights" for name in self.bags if name in self.weighted)
-        return (*([f"{self.name}/ids"] if self.singles else []), *(f"{self.name}/{name}" for name in self.bags), *weights)
+    def matrix(self) -> str:
+        """The feature that holds the ids of the single-valued columns."""
+        return f"{self.name}/ids"
+
+    def ids_of(self, bag: str) -> str:
+        """The feature that holds the ids of a column of lists."""
+        return f"{PRETRAINED if self.pretrained else self.name}#ids/{bag}"
+
+    def weights_of(self, bag: str) -> str:
+        """The feature that holds the weights of those ids."""
+        return f"{PRETRAINED if self.pretrained else self.name}#weights/{bag}"
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -72,6 +84,11 @@ class TowerLayout:
     values: Mapping[str, int]
 
     @property
+    def matrix(self) -> str:
+        """The feature that holds the numbers."""
+        return f"{self.tower}/values"
+
+    @property
     def value_names(self) -> list[str]:
         """One name per value column: the column's, and `<column> is missing` for its flag."""
         return [label for name, width in self.values.items() for label in (name, f"{name} is missing")[:width]]
@@ -81,7 +98,6 @@ def layout(schema: Schema, tower: str, sizes: Mapping[str, int], multivalued: fr
     """Which tables a tower has, and where in them each column's ids begin.
 
     `sizes`: ids of each id column, or number of values (1 or 2) of each numeric one; `multivalued`: the columns of lists.
-    Raises: SchemaError if two columns would be one feature or one table, as a list column called "ids" would.
 
     >>> from widedeep.schema import Deep, Label, Wide
     >>> from widedeep.columns import Categorical
@@ -97,24 +113,16 @@ def layout(schema: Schema, tower: str, sizes: Mapping[str, int], multivalued: fr
         if name not in values:
             groups.setdefault(_home(schema, tower, name, sizes[name]), []).append(name)
     tables = tuple(_table(schema, *home, members, sizes, multivalued) for home, members in groups.items())
-    found = TowerLayout(tower, tables, values)
-    _check_names(schema, found)
-    return found
+    return TowerLayout(tower, tables, values)
 
 
-def _check_names(schema: Schema, found: TowerLayout) -> None:
-    """Lists and pretrained columns make names of their own; those must be free."""
-    names = Counter([f"{found.tower}/values"] * bool(found.values))
-    for table in found.tables:
-        names.update([table.name, *table.features])
-    for table in found.tables:
-        made = {f"{table.name}/{column}{end}": column for column in table.bags for end in ("", "/weights")}
-        made |= {table.name: table.pretrained} if table.pretrained else {}
-        if taken := [name for name in made if names[name] > 1]:
-            column = made[taken[0]]
-            raise SchemaError(f"Column {column!r} must have a name that leaves the {found.tower} tower's own names free. "
-                              f"Got {taken[0]!r} for two things. Declare it under another name, with "
-                              f"source = {schema.columns[column].source or column!r}.")
+def pretrained_table(column: str) -> str:
+    """The name of the table that holds a column's pretrained vectors.
+
+    >>> pretrained_table("city")
+    'deep.pretrained.city'
+    """
+    return f"{PRETRAINED}.{column}"
 
 
 def _home(schema: Schema, tower: str, name: str, ids: int) -> tuple[str, int, str | None]:
@@ -123,7 +131,7 @@ def _home(schema: Schema, tower: str, name: str, ids: int) -> tuple[str, int, st
         return "wide", 1, None
     column = schema.columns[name]
     if getattr(column, "pretrained", None):
-        return f"deep.{name}", 0, name
+        return pretrained_table(name), 0, name
     rule = schema.deep.width
     width = column.width or (math.ceil(6 * ids**0.25) if rule == "fourth-root" else rule)
     return f"deep.{width}", width, None

@@ -14,6 +14,7 @@ from widedeep.encoder import Encoder
 from widedeep.errors import ArtifactError, DataError
 from widedeep.evaluation import metrics
 from widedeep.fitted import read_pretrained
+from widedeep.layout import pretrained_table
 from widedeep.rows import Bag, Rows
 from widedeep.schema import Schema
 from widedeep.towers import DeepTower, EmbeddingTable, WideTower, layer_name
@@ -100,7 +101,7 @@ class WideDeep(tfrs.models.Model):
             rows = rows.take(np.flatnonzero(rows.weights))
         for table in self.tables:
             layout = table.layout
-            for name in ([f"{layout.name}/ids"] if layout.singles else []) + [f"{layout.name}/{bag}" for bag in layout.bags]:
+            for name in ([layout.matrix] if layout.singles else []) + [layout.ids_of(bag) for bag in layout.bags]:
                 part = rows.features[name]
                 ids = part.flat if isinstance(part, Bag) else part.ravel()
                 self.touches[layout.name] += np.bincount(ids[ids >= 0], minlength=layout.rows).astype(np.uint32)
@@ -222,7 +223,7 @@ def _read_pretrained(schema: Schema) -> dict[str, np.ndarray]:
 
 def _table_of(pretrained: str) -> str:
     """The name of a pretrained column's table among the weights."""
-    return f"deep/{layer_name(f'deep.{pretrained}')}/table"
+    return f"deep/{layer_name(pretrained_table(pretrained))}/table"
 
 
 def _saved_pretrained(schema: Schema, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -241,11 +242,11 @@ def _blank(encoder: Encoder) -> Rows:
             kind = np.int32 if table.rows < 2**31 else np.int64
             empty = np.array([0])
             if table.singles:
-                features[f"{table.name}/ids"] = np.zeros((0, len(table.singles)), kind)
-            features |= {f"{table.name}/{name}": Bag(np.zeros(0, kind), empty) for name in table.bags}
-            features |= {f"{table.name}/{name}/weights": Bag(np.zeros(0, np.float32), empty) for name in table.weighted}
+                features[table.matrix] = np.zeros((0, len(table.singles)), kind)
+            features |= {table.ids_of(name): Bag(np.zeros(0, kind), empty) for name in table.bags}
+            features |= {table.weights_of(name): Bag(np.zeros(0, np.float32), empty) for name in table.weighted}
         if tower.values:
-            features[f"{tower.tower}/values"] = np.zeros((0, len(tower.value_names)), np.float32)
+            features[tower.matrix] = np.zeros((0, len(tower.value_names)), np.float32)
     return Rows(features)
 
 

@@ -87,7 +87,7 @@ def _split(schema: Schema, table: Table, valid: Any, seed: int) -> Split:
 def _train(model: WideDeep, rows: Rows, valid: Rows | None, seed: int, callbacks: Sequence[tf_keras.callbacks.Callback],
            progress: bool | None, tensorboard: str | None) -> training.History:
     settings, label = model.schema.training, model.encoder.label
-    names = {f"{tower.name}/values": tower.layout.value_names for tower in model.towers}
+    names = {tower.layout.matrix: tower.layout.value_names for tower in model.towers}
     history = training.fit(
         model, rows, valid=valid, score=lambda outputs, held: _figures(label, outputs, held), metric=settings.metric,
         batch=settings.batch, epochs=settings.epochs, patience=settings.patience, seed=seed,

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from widedeep import columns as cols
-from widedeep.columns import Column, Crossed, Numeric, at_least, build, check_types, choose
+from widedeep.columns import Column, Crossed, Numeric, at_least, build, check_types, choose, within
 from widedeep.errors import SchemaError, did_you_mean, unknown_names
 
 ACTIVATIONS = ("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid",
@@ -22,6 +22,8 @@ LABEL_KINDS = ("binary", "regression")
 SPLITS = ("random", "time", "group")
 BINARY_METRICS = ("auc", "logloss", "accuracy", "normalized_entropy")
 REGRESSION_METRICS = ("rmse", "mae", "r2")
+WARMUP = 50
+"""AdaGrad's warm-up where none is given."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Wide:
 class Deep:
     """The deep tower: an embedding per id, then `hidden` layers of these many units.
 
-    `width` of an embedding: a number, or "fourth-root": ⌈6 · ids^¼⌉ for each column.
+    `width` of an embedding: a number, or "fourth-root": ⌈6 · ids^¼⌉ for each column. `dropout` is rounded to 1/256.
     """
 
     columns: tuple[str, ...] = ()
@@ -82,10 +84,13 @@ class Deep:
         choose("Deep", "activation", self.activation, ACTIVATIONS)
         if any(units < 1 for units in self.hidden):
             raise SchemaError(f"Deep: hidden must be a list of whole numbers of at least 1. Got {list(self.hidden)}.")
-        if not 0 <= self.dropout < 1:
-            raise SchemaError(f"Deep: dropout must lie in [0, 1). Got {self.dropout}.")
+        for units in self.hidden:
+            within("Deep", "hidden", units, 1)
+        if not 0 <= self.dropout <= 255 / 256:
+            raise SchemaError(f"Deep: dropout must lie in [0, 255/256]. Got {self.dropout}. Give the share of units to drop.")
         if self.width != "fourth-root" and (isinstance(self.width, str) or self.width < 1):
             raise SchemaError(f"Deep: width must be a whole number of at least 1, or 'fourth-root'. Got {self.width!r}.")
+        within("Deep", "width", None if isinstance(self.width, str) else self.width, 1)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,9 @@ class Optimizer:
 
     `accumulator` is where squared gradients start, `l1` and `l2` are FTRL's penalties per example, `warmup` the steps over
     which AdaGrad's rate on dense variables rises to `rate`; `options` go to a tf_keras optimizer as they are.
+
+    >>> Optimizer("adagrad").warmup, Optimizer("adagrad", warmup=0).warmup, Optimizer("ftrl").warmup
+    (50, 0, None)
     """
 
     optimizer: str = "ftrl"
@@ -101,15 +109,17 @@ class Optimizer:
     accumulator: float = 0.1
     l1: float = 0.0
     l2: float = 0.0
-    warmup: int = 0
+    warmup: int | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.optimizer == "adagrad" and self.warmup is None:
+            object.__setattr__(self, "warmup", WARMUP)
         for name, least in (("rate", "above 0"), ("accumulator", "above 0"), ("l1", "0 or more"), ("l2", "0 or more"),
                             ("warmup", "0 or more")):
             value = getattr(self, name)
-            if not 0 <= value < math.inf or least == "above 0" and not value:
+            if value is not None and (not 0 <= value < math.inf or least == "above 0" and not value):
                 raise SchemaError(f"Optimizer: {name} must be {least} and finite. Got {value}.")
         for name, where in SETTINGS_OF.items():
             if getattr(self, name) != _default(Optimizer, name) and self.optimizer not in where:
@@ -142,11 +152,12 @@ class Training:
     metric: str = ""
     split: str = "random"
     wide: Optimizer = Optimizer("ftrl", rate=0.05, l1=0.0)
-    deep: Optimizer = Optimizer("adagrad", rate=0.05, warmup=50)
+    deep: Optimizer = Optimizer("adagrad", rate=0.05)
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("batch", "epochs", "patience"):
+        within("Training", "batch", self.batch, 1)
+        for name in ("epochs", "patience"):
             at_least("Training", name, getattr(self, name), 1)
         choose("Training", "split", self.split, SPLITS)
 
@@ -386,10 +397,9 @@ def _training(settings: Any) -> Training:
 
 
 def _optimizer(tower: str, settings: Any) -> Optimizer:
-    """An optimizer; what is not said of a tower's usual one is as usual."""
-    usual = getattr(Training(), tower)
-    if isinstance(settings, dict) and settings.get("optimizer", usual.optimizer) == usual.optimizer:
-        settings = _plain_optimizer(usual) | settings
+    """An optimizer, the tower's usual one unless it is named."""
+    if isinstance(settings, dict):
+        settings = {"optimizer": getattr(Training(), tower).optimizer} | settings
     return _build(Optimizer, settings, f"training.{tower}")
 
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from widedeep.errors import DataError, WidedeepWarning
 from widedeep.samples import MARKS, scrambled
 from widedeep.schema import Schema
-from widedeep.tables import GUESSES, Table, fits, is_text, plain
+from widedeep.tables import GUESSES, Table, fits, plain
+from widedeep.values import is_text
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def split(table: Table, schema: Schema, fraction: float, seed: int) -> Split:
 
 def given_split(train: Table, valid: Table, schema: Schema) -> Split:
     """Two tables that the user split; checked for overlap and recorded as `split` does, with each table's fingerprint."""
-    columns = list(dict.fromkeys([*schema.features, *schema.roles]))
+    columns = [*schema.features, *schema.roles]
     fingerprint = {"train": train.fingerprint(columns), "valid": valid.fingerprint(columns)}
     return _checked(train, valid, schema, {"how": "given"}, fingerprint)
 
@@ -140,11 +141,31 @@ def _latest_rows(table: Table, column: str, fraction: float, _: int) -> np.ndarr
 
 
 def _late_rows(train: Table, valid: Table, column: str) -> int:
-    before, after = _times(train, column), _times(valid, column)
-    if before.type != after.type:
-        raise DataError(f"The time column {column!r} must be of one type on both sides. Got {before.type} in {train.name} and "
-                        f"{after.type} in {valid.name}. Write both alike.")
+    before, after = _comparable(train, valid, column)
     return pc.sum(pc.greater(before, pc.min(after)), min_count=0).as_py()
+
+
+def _comparable(train: Table, valid: Table, column: str) -> list[pa.ChunkedArray]:
+    """Both sides' times in one type, the finest that holds them all; a timestamp without a zone, and a date, is in UTC.
+
+    Raises: DataError if one side holds numbers and the other times.
+    """
+    sides = [_times(table, column) for table in (train, valid)]
+    kinds, others = (_common_types(times.type) for times in sides)
+    if kinds != others:
+        raise DataError(f"The time column {column!r} must hold numbers on both sides of the split, or times on both. Got "
+                        f"{sides[0].type} in {train.name} and {sides[1].type} in {valid.name}. Write both alike.")
+    kind = next((kind for kind in kinds if all(fits(times, kind) for times in sides)), kinds[-1])
+    return [times.cast(kind, safe=False) for times in sides]
+
+
+def _common_types(kind: pa.DataType) -> tuple[pa.DataType, ...]:
+    """The types in which times of a type are compared: the first that holds them all, or else, rounded, the last."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return pa.int64(), pa.float64()
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return pa.timestamp("ns"), pa.timestamp("us")
+    return (pa.time64("ns"),) if pa.types.is_time(kind) else ()
 
 
 def _times(table: Table, column: str) -> pa.ChunkedArray:
@@ -156,7 +177,7 @@ def _times(table: Table, column: str) -> pa.ChunkedArray:
     _refuse_nulls(table, column, times)
     if is_text(times.type):
         times = times.cast(next((kind for kind in GUESSES if not pa.types.is_boolean(kind) and fits(times, kind)), times.type))
-    if not (pa.types.is_temporal(times.type) or pa.types.is_integer(times.type) or pa.types.is_floating(times.type)):
+    if not _common_types(times.type):
         raise DataError(f"{table.name}: the time column {column!r} holds numbers, dates or timestamps, as text in the form "
                         f"2024-12-31 23:59:59. Got {times.type}, first {times[0].as_py()!r}. Convert it first.")
     return times

@@ -27,7 +27,7 @@ from pyarrow import parquet
 from widedeep.columns import Categorical, Column, Hashed, table_columns
 from widedeep.errors import DataError, unknown_names
 from widedeep.schema import Schema
-from widedeep.values import is_list
+from widedeep.values import decoded, is_list, is_text
 
 ROWS = 65_536
 CSV_BLOCK_BYTES = 4 << 20
@@ -70,7 +70,7 @@ class Table(ABC):
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
         raise DataError(f"A table is a pandas.DataFrame, a pyarrow.Table or RecordBatch, or the path of a .parquet or .csv "
-                        f"file, a folder of Parquet files or a glob. Got {type(source).__name__}. Turn it into one of these.")
+                        f"file, a folder of Parquet files or a glob. Got {_kind_in_words(source)}. {_way_out(source)}.")
 
     def require(self, columns: Iterable[str]) -> None:
         """Check that the table can give these columns; all others are ignored.
@@ -92,17 +92,17 @@ class Table(ABC):
         return _without_view(self._type_of(column))
 
     def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """The rows in order, in batches of 1 to `rows` rows with exactly these columns in this order.
+        """The rows in order, in batches of 1 to `rows` rows with exactly these columns in this order, each once.
 
         Raises: DataError for columns that the table cannot give, and where the source turns out to be broken.
 
         >>> [batch.to_pydict() for batch in Table.of(pa.table({"a": [1, 2, 3], "b": [4, 5, 6]})).batches(["b"], rows=2)]
         [{'b': [4, 5]}, {'b': [6]}]
         """
-        self.require(columns)
-        for batch in self._batches(list(columns), rows):
+        self.require(columns := list(dict.fromkeys(columns)))
+        for batch in self._batches(columns, rows):
             arrays = [array.cast(_without_view(array.type)) for array in batch.columns]
-            batch = pa.RecordBatch.from_arrays(arrays, list(columns))
+            batch = pa.RecordBatch.from_arrays(arrays, columns)
             for start in range(0, len(batch), rows):
                 yield batch.slice(start, rows)
 
@@ -123,7 +123,8 @@ class Table(ABC):
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """All rows of these columns, in memory."""
-        return pa.Table.from_batches(self.batches(columns), pa.schema([(column, self.type_of(column)) for column in columns]))
+        kinds = pa.schema([(column, self.type_of(column)) for column in dict.fromkeys(columns)])
+        return pa.Table.from_batches(self.batches(columns), kinds)
 
     def fingerprint(self, columns: Sequence[str]) -> str:
         """sha256 of these columns' values and types, however they are batched, chunked or dictionary-encoded; NaN is null.
@@ -134,7 +135,7 @@ class Table(ABC):
         """
         streams: dict[tuple[str, ...], Any] = defaultdict(hashlib.sha256)
         for batch in self.batches(columns):
-            for column, array in zip(columns, batch.columns):
+            for column, array in zip(batch.schema.names, batch.columns):
                 _digest(array, (column, _logical(array.type)), streams)
         return _sha256(sorted([*key, stream.hexdigest()] for key, stream in streams.items()))
 
@@ -164,8 +165,25 @@ def _filled(table: Table) -> Table:
     return table
 
 
+def _kind_in_words(source: Any) -> str:
+    """The type of what is no table, with its module: there are many a DataFrame."""
+    kind = type(source)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _way_out(source: Any) -> str:
+    ways = [way for way in ("to_arrow", "to_pandas") if callable(getattr(source, way, None))]
+    return f"Give what its .{ways[0]}() returns" if ways else "Turn it into one of these"
+
+
 def _without_view(kind: pa.DataType) -> pa.DataType:
-    """Arrow cannot filter string views; they are read as text."""
+    """Arrow cannot filter views of text, nor lists of them (but views of lists it can); they are read as text.
+
+    >>> _without_view(pa.list_(pa.string_view()))
+    LargeListType(large_list<item: large_string>)
+    """
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.large_list(pa.large_string()) if pa.types.is_string_view(kind.value_type) else kind
     return pa.large_string() if pa.types.is_string_view(kind) else kind
 
 
@@ -200,7 +218,7 @@ class _Frame(Table):
             series = self._frame.iloc[:, self.columns.index(column)]
             try:
                 self._converted[column] = pa.Array.from_pandas(series)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            except (pa.ArrowException, OverflowError, TypeError) as error:
                 raise _mixed(column, series, error) from error
         return self._converted[column]
 
@@ -452,10 +470,6 @@ class _Chosen(Table):
             start += len(batch)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
 def _logical(kind: pa.DataType) -> str:
     """A type's name, the same for all ways to lay out the same values."""
     if pa.types.is_dictionary(kind):
@@ -466,8 +480,8 @@ def _logical(kind: pa.DataType) -> str:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Values without a dictionary; NaN is null."""
-    array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    """Values without a dictionary, text without views; NaN is null."""
+    array = decoded(array)
     return pc.if_else(pc.is_nan(array), None, array) if pa.types.is_floating(array.type) else array
 
 

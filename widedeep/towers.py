@@ -40,11 +40,11 @@ class EmbeddingTable(tf_keras.layers.Layer):
 
     def call(self, features: Features) -> tf.Tensor:
         layout = self.layout
-        bags = [features[f"{layout.name}/{name}"] for name in layout.bags]
+        bags = [features[layout.ids_of(name)] for name in layout.bags]
         flat = [bag.values for bag in bags]
         singles = None
         if layout.singles:
-            singles = features[f"{layout.name}/ids"]
+            singles = features[layout.matrix]
             flat.insert(0, tf.reshape(singles, [-1]))
         ids = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
         rows = self._gather(ids)
@@ -67,7 +67,7 @@ class EmbeddingTable(tf_keras.layers.Layer):
         """(elements, width) → (batch, width)."""
         row_of, batch = bag.value_rowids(), bag.nrows()
         weighted = name in self.layout.weighted
-        weights = features[f"{self.layout.name}/{name}/weights"].values if weighted else tf.ones_like(rows[:, 0])
+        weights = features[self.layout.weights_of(name)].values if weighted else tf.ones_like(rows[:, 0])
         if weighted:
             rows = rows * weights[:, tf.newaxis]
         total = tf.math.unsorted_segment_sum(rows, row_of, batch)
@@ -94,7 +94,7 @@ class WideTower(tf_keras.layers.Layer):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         logits = [tf.reduce_sum(table(features), axis=1) for table in self.tables]
         if self.kernel is not None:
-            logits.append(tf.matmul(features["wide/values"], self.kernel))
+            logits.append(tf.matmul(features[self.layout.matrix], self.kernel))
         return tf.add_n(logits) + self.bias
 
 
@@ -138,7 +138,7 @@ class DeepTower(tf_keras.layers.Layer):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         inputs = [_flatten(table(features)) for table in self.tables]
         if self.layout.values:
-            inputs.append(features["deep/values"])
+            inputs.append(features[self.layout.matrix])
         hidden = tf.concat(inputs, 1)
         for layer in self.hidden:
             hidden = layer(hidden, training=training)

@@ -2,7 +2,8 @@
 
 Everything that reads a cell goes through here, so that text, dictionaries, integers, booleans, lists and missing markers
 mean the same to every column kind. NaN and null are missing; null elements of a list are left out; booleans are the
-texts "true" and "false".
+texts "true" and "false". Text becomes what the column holds: in a column of booleans "True" and "TRUE" are true, in one of
+floats "4" and "4.0" are 4. A column of text takes them for different values, unless its `dtype` says what they are.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def kind_of_type(kind: pa.DataType, name: str) -> str:
     ('int', 'string')
     """
     tests = {"bool": pa.types.is_boolean, "int": pa.types.is_integer, "float": pa.types.is_floating,
-             "string": lambda t: _is_text(t) or pa.types.is_null(t)}
+             "string": lambda t: is_text(t) or pa.types.is_null(t)}
     for canonical, test in tests.items():
         if test(kind):
             return canonical
@@ -114,7 +115,12 @@ def kind_of_type(kind: pa.DataType, name: str) -> str:
                     + _remedy(kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text of any sort.
+
+    >>> is_text(pa.large_string()), is_text(pa.binary())
+    (True, False)
+    """
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
@@ -156,7 +162,7 @@ def categories(array: pa.Array, kind: str, place: Place, *, missing: tuple[str, 
     """
     if delimiter is not None and not is_list(array.type):
         array = _split_text(array, delimiter, place, missing)
-        if weights is not None and _is_text(element_type(weights.type)) and not is_list(weights.type):
+        if weights is not None and is_text(element_type(weights.type)) and not is_list(weights.type):
             weights = _split_text(weights, delimiter, place, missing)
     if not is_list(array.type):
         if weights is not None:
@@ -183,7 +189,7 @@ def decoded(array: pa.Array) -> pa.Array:
 
 def _unmarked(array: pa.Array, missing: tuple[str, ...]) -> pa.Array:
     """Cells, null where their text is a missing marker."""
-    if not missing or not _is_text(array.type):
+    if not missing or not is_text(array.type):
         return array
     return pc.if_else(pc.is_in(array, pa.array(missing, array.type)), pa.scalar(None, array.type), array)
 
@@ -191,7 +197,7 @@ def _unmarked(array: pa.Array, missing: tuple[str, ...]) -> pa.Array:
 def _split_text(array: pa.Array, delimiter: str, place: Place, missing: tuple[str, ...]) -> pa.Array:
     """Text cells as lists; an empty cell is an empty list, a missing marker a missing one."""
     text = decoded(array)
-    if not _is_text(text.type):
+    if not is_text(text.type):
         raise DataError(f"Column {place.column!r}: a delimiter splits text. Got {array.type}. Leave the delimiter out.")
     text = _unmarked(text, missing)
     parts = pc.split_pattern(text.cast(pa.large_string()), delimiter)
@@ -223,7 +229,7 @@ def _encode(array: pa.Array, kind: str, place: Place, missing: tuple[str, ...],
 def _absent(values: pa.Array, missing: tuple[str, ...]) -> np.ndarray:
     """Which distinct values stand for no value: bool (n,)."""
     gone = np.asarray(values.is_null(nan_is_null=True))
-    return gone | np.asarray(pc.is_in(values, pa.array(missing, values.type))) if missing and _is_text(values.type) else gone
+    return gone | np.asarray(pc.is_in(values, pa.array(missing, values.type))) if missing and is_text(values.type) else gone
 
 
 def _without(values: pa.Array, codes: np.ndarray, gone: np.ndarray) -> tuple[pa.Array, np.ndarray]:
@@ -238,7 +244,7 @@ def _canonical(raw: pa.Array, kind: str) -> pa.Array:
     """Non-null distinct values cast to the canonical kind. Raises: pa.ArrowInvalid where one does not fit."""
     if kind in ("string", "bool") and pa.types.is_floating(raw.type):
         raw = raw.cast(pa.int64())
-    if kind == "bool" and pa.types.is_integer(raw.type):
+    if kind == "bool":
         raw = raw.cast(pa.bool_())
     if kind in ("int", "float") and pa.types.is_boolean(raw.type):
         raw = raw.cast(pa.int8())
