@@ -251,6 +251,29 @@ def test_a_loss_that_is_not_finite_is_exit_code_1_and_writes_nothing(here, capsy
     assert not (here / "model").exists()
 
 
+# ---------------------------------------------------------------------------------------------------------------- baselines
+
+
+def test_the_linear_baseline_finds_the_vending_machine(capsys):
+    code, out, _ = run(capsys, "baseline", "linear", "--json")
+    figures = json.loads(out)["figures"]
+    assert code == 0 and figures["bias"] == pytest.approx(-100, abs=1e-3)
+    assert figures["weights"] == pytest.approx([0.25, 0.15, 0.20], abs=1e-3) and 0.5 < figures["r2_diabetes"] < 0.53
+    code, out, _ = run(capsys, "baseline", "linear")
+    assert code == 0 and "bias                 -100" in out
+
+
+def test_the_mnist_baseline_prints_accuracies_and_names_data_that_it_lacks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("widedeep.baselines.mnist.baseline", lambda data: {"accuracy": {"softmax": {"sgd": 0.9233}}})
+    code, out, _ = run(capsys, "baseline", "mnist", "--json")
+    assert code == 0 and json.loads(out) == {"figures": {"accuracy": {"softmax": {"sgd": 0.9233}}}}
+    code, out, _ = run(capsys, "baseline", "mnist")
+    assert code == 0 and "sgd                  0.9233" in out
+    monkeypatch.undo()
+    code, out, err = run(capsys, "baseline", "mnist", "--data", tmp_path)
+    assert (code, out) == (2, "") and "train.npz: MNIST needs this file" in err
+
+
 # -------------------------------------------------------------------------------------------------------------------- Ctrl-C
 
 

@@ -225,7 +225,7 @@ def _baseline(arguments: argparse.Namespace) -> None:
     else:
         from widedeep.baselines.mnist import baseline
 
-        found = baseline(arguments.data)
+        found = {"figures": baseline(arguments.data)}
     if arguments.json:
         print(json.dumps(found))
     else:
