@@ -310,8 +310,8 @@ def test_ctrl_c_before_there_is_a_best_leaves_the_old_model(here, capsys, monkey
     assert (here / "model" / "manifest.json").read_text() == before
 
 
-def test_a_full_device_for_the_figures_is_one_message(trained, here):
-    command = [sys.executable, "-m", "widedeep", "evaluate", trained, "test.parquet"]
+def test_a_full_device_for_what_is_printed_is_one_message(here):
+    command = [sys.executable, "-m", "widedeep", "init", "test.parquet", "--label", "y"]
     with open("/dev/full", "wb", buffering=0) as full:
         done = subprocess.run(command, text=True, check=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr

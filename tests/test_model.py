@@ -82,7 +82,7 @@ def test_wide_only_under_sgd_comes_to_the_logistic_regression():
     table = pd.DataFrame({"a": rng.integers(0, 4, 800), "b": rng.integers(0, 3, 800)})
     table["y"] = (rng.random(800) < 1 / (1 + np.exp(-(table.a - 1.5) * (table.b - 0.7)))).astype(int)
     schema = wd.Schema(wd.Label("y"), {"a": wd.Categorical(), "b": wd.Categorical()}, wide=wd.Wide(("a", "b")),
-                       training=wd.Training(batch=800, epochs=1500, wide=wd.Optimizer("sgd", rate=2.0)))
+                       training=wd.Training(batch=800, epochs=600, wide=wd.Optimizer("sgd", rate=4.0)))
     ours = wd.predict(wd.fit(schema, table, valid=None), table)["probability"].to_numpy()
     one_hot = OneHotEncoder().fit_transform(table[["a", "b"]])
     theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(one_hot, table.y).predict_proba(one_hot)[:, 1]
