@@ -185,6 +185,14 @@ def test_divergence_ends_with_the_rate_and_the_bound_and_never_with_nan(optimize
     assert f"rate {rate:g}" in str(caught.value) and "nan" not in str(caught.value)
 
 
+def test_an_absolute_loss_that_grew_says_so():
+    x, y = normal_rows()
+    with pytest.raises(TrainingError, match="rate 1e.20; for momentum on batches of 8 of the absolute loss no largest"):
+        LinearRegression("absolute", "momentum", batch=8, rate=1e20).fit(x, y)
+    with pytest.warns(WidedeepWarning, match="The loss ended at .*, above the .* of b = 0 and W = 0, with rate 1000. Give"):
+        LinearRegression("absolute", "sgd", rate=1e3, epochs=3).fit(x, y)
+
+
 def test_a_bound_is_not_claimed_where_there_is_none():
     with pytest.raises(SchemaError, match="Only a squared loss has a largest stable rate: .'absolute'."):
         stable_rate(np.ones((2, 1)), "absolute")

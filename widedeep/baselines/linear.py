@@ -98,7 +98,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     After `fit`: `coef_` (variables,) or (labels, variables), `intercept_`, and `history_`, whose loss is that of the labels as
     trained on: standardised, 1 is the squared loss of predicting their mean.
-    Warns: fewer rows than unknowns, constant columns, coefficients that still move at the end.
+    Warns: fewer rows than unknowns, constant columns, coefficients that still move at the end, a loss above that of the start.
     Raises: DataError for data that is not finite or of wrong shape; TrainingError, naming the rate and the largest stable one,
     if training diverges; SchemaError for settings that cannot be meant.
 
@@ -156,7 +156,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         rate, momentum = (self.rate, MOMENTUM) if self.rate else self._pace(x, batch)
         line = Line(x.shape[1], y.shape[1], self.loss, batch)
         line.prepare(_optimizer(self.optimizer, rate, momentum, 0 if keeps else self.epochs * -(-len(x) // batch)))
-        watch = _Watch(self.tolerance)
+        watch = _Watch(self.tolerance, float(tf.reduce_mean(line.cost(y))))
         try:
             self.history_ = training.fit(line, Rows({"": x}, y), batch=batch, epochs=self.epochs, seed=self.seed,
                                          callbacks=[watch], progress=False)
@@ -164,7 +164,10 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise TrainingError(self._diverged(x, batch, rate, str(error).split(". ")[0])) from error
         if self.history_.stopped == "interrupt":
             raise KeyboardInterrupt
-        if self.optimizer in ("sgd", "momentum") and keeps and self.history_.stopped == "epochs":
+        if (last := self.history_.epochs[-1]["loss"]) > watch.start * (1 + 1e-6):
+            _warn(f"The loss ended at {last:.4g}, above the {watch.start:.4g} of b = 0 and W = 0, with rate {rate:g}. "
+                  f"Give a lower rate, or more epochs.")
+        elif self.optimizer in ("sgd", "momentum") and keeps and self.history_.stopped == "epochs":
             _warn(f"After {self.epochs} epochs coefficients still move by {watch.change:.1g} of the largest one per epoch. "
                   f"Give more epochs, or a larger tolerance than {self.tolerance:g}.")
         return line.get_weights()
@@ -237,14 +240,13 @@ def _optimizer(name: str, rate: float, momentum: float, falls_over: int) -> tf_k
 class _Watch(tf_keras.callbacks.Callback):
     """Ends a training whose weights have settled, and one whose loss has grown beyond reason."""
 
-    def __init__(self, tolerance: float):
+    def __init__(self, tolerance: float, start: float):
         super().__init__()
-        self.tolerance, self.first, self.before, self.change = tolerance, None, 0.0, np.inf
+        self.tolerance, self.start, self.before, self.change = tolerance, start, 0.0, np.inf
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self.first = logs["loss"] if self.first is None else self.first
-        if logs["loss"] > GROWN * self.first:
-            raise TrainingError(f"The loss grew from {self.first:.4g} to {logs['loss']:.4g} in {epoch + 1} epochs. ")
+        if logs["loss"] > GROWN * self.start:
+            raise TrainingError(f"The loss grew from {self.start:.4g} to {logs['loss']:.4g} in {epoch + 1} epochs. ")
         now = np.concatenate([variable.numpy().ravel() for variable in self.model.dense.weights])
         size = max(np.abs(now).max(), np.finfo(float).tiny)
         self.change, self.before = float(np.abs(now - self.before).max() / size), now
