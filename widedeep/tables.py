@@ -405,6 +405,11 @@ def _stripped(text: pa.Array, markers: Sequence[str] = ()) -> pa.Array:
 
 
 def fits(cells: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> bool:
+    """Whether every cell can be cast to the type.
+
+    >>> fits(pa.array(["1", None]), pa.int64()), fits(pa.array(["1", "a"]), pa.int64())
+    (True, False)
+    """
     try:
         cells.cast(kind)
     except pa.ArrowInvalid:
