@@ -45,7 +45,8 @@ class WideDeep(tfrs.models.Model):
         losses = tf_keras.losses
         reduction = losses.Reduction.SUM
         self.task = tfrs.tasks.Ranking(loss=losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
-                                       if schema.label.kind == "binary" else losses.MeanSquaredError(reduction=reduction))
+                                       if schema.label.kind == "binary" else losses.MeanSquaredError(reduction=reduction),
+                                       name="ranking")
         self.touches = {table.layout.name: np.zeros(table.layout.rows, np.uint32) for table in self.tables}
         self(tensors(_blank(encoder)).features)
         self.compile(optimizer=optimizers.TowerOptimizers(
@@ -78,11 +79,14 @@ class WideDeep(tfrs.models.Model):
         return self.task(labels=labels[:, tf.newaxis], predictions=logits, sample_weight=weights, compute_metrics=False)
 
     def train_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
-        """One update of all towers from one loss; returns the mean loss of the batch."""
+        """One update of all towers from one loss; returns the mean loss of the batch.
+
+        Under a `tf.distribute` strategy each replica has its share of the batch; gradients, loss and weight are summed over all.
+        """
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        variables, weight = self.trainable_variables, _total_weight(inputs)
-        gradients = zip(tape.gradient(loss, variables), variables)
+        gradients = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        loss, weight = tf.distribute.get_replica_context().all_reduce("SUM", [loss, _total_weight(inputs)])
         self.optimizer.apply_gradients(optimizers.as_expected(self.optimizer, gradients, weight))
         return {"loss": loss / weight}
 

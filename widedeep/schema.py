@@ -18,6 +18,7 @@ from widedeep.errors import SchemaError, did_you_mean, unknown_names
 
 ACTIVATIONS = ("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid",
                "silu", "softmax", "softplus", "softsign", "swish", "tanh")
+PRECISIONS = ("f32", "bf16")
 LABEL_KINDS = ("binary", "regression")
 SPLITS = ("random", "time", "group")
 BINARY_METRICS = ("auc", "logloss", "accuracy", "normalized_entropy")
@@ -70,6 +71,7 @@ class Deep:
     """The deep tower: an embedding per id, then `hidden` layers of these many units.
 
     `width` of an embedding: a number, or "fourth-root": ⌈6 · ids^¼⌉ for each column. `dropout` is rounded to 1/256.
+    `precision` "bf16" computes the hidden layers' matrix products in bfloat16; weights, embeddings, logits and updates stay f32.
     """
 
     columns: tuple[str, ...] = ()
@@ -78,10 +80,12 @@ class Deep:
     dropout: float = 0.0
     batch_norm: bool = False
     width: int | str = 16
+    precision: str = "f32"
 
     def __post_init__(self) -> None:
         check_types(self)
         choose("Deep", "activation", self.activation, ACTIVATIONS)
+        choose("Deep", "precision", self.precision, PRECISIONS)
         if any(units < 1 for units in self.hidden):
             raise SchemaError(f"Deep: hidden must be a list of whole numbers of at least 1. Got {list(self.hidden)}.")
         for units in self.hidden:

@@ -137,6 +137,24 @@ def _forward(model: tf_keras.Model) -> Callable:
     return model._forward_call
 
 
+def _steps_per_call(model: tf_keras.Model, batch: int) -> int:
+    """One with several replicas: TensorFlow exchanges sparse gradients, whose lengths vary, only once in a call."""
+    return max(1, CHUNK // batch) if model.distribute_strategy.num_replicas_in_sync == 1 else 1
+
+
+def _step(model: tf_keras.Model, batch: tuple) -> tf.Tensor:
+    """One step in which every replica of the model's strategy, usually the only one, trains on its share; returns the loss."""
+    strategy = model.distribute_strategy
+
+    def replica(batch: tuple) -> tf.Tensor:
+        rows, count = tf.shape(tf.nest.flatten(batch[1])[0])[0], strategy.num_replicas_in_sync
+        mine = tf.distribute.get_replica_context().replica_id_in_sync_group
+        share = batch if count == 1 else _slice(batch, rows * mine // count, rows * (mine + 1) // count)
+        return model.train_step(share)["loss"]
+
+    return strategy.experimental_local_results(strategy.run(replica, args=(batch,)))[0]
+
+
 class _Loop:
     """The compiled steps over shuffled chunks, and the count of steps done."""
 
@@ -152,7 +170,7 @@ class _Loop:
         losses = tf.TensorArray(tf.float32, steps)
         for step in tf.range(steps):
             part = _slice(data, step * batch, tf.minimum((step + 1) * batch, rows))
-            losses = losses.write(step, tf.cast(self.model.train_step(part)["loss"], tf.float32))
+            losses = losses.write(step, tf.cast(_step(self.model, part), tf.float32))
         return losses.stack()
 
     def epoch(self, epoch: int, hooks: tf_keras.callbacks.CallbackList, display: _Display) -> dict[str, float]:
@@ -174,7 +192,7 @@ class _Loop:
 
     def _chunks(self, epoch: int) -> Iterator[tuple[Rows, Tensors]]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        size = max(1, CHUNK // self.batch) * self.batch
+        size = self.batch * _steps_per_call(self.model, self.batch)
         for start in range(0, len(order), size):
             chunk = self.rows.take(order[start:start + size])
             yield chunk, tensors(chunk)
