@@ -26,7 +26,8 @@ def main() -> None:
     chosen = parser.parse_args()
     data = load_adult()
     pairs = [_pair(data, seed) for seed in range(chosen.seeds)]
-    record.publish("precision", {"figures": bound([pair["f32"] - pair["bf16"] for pair in pairs]), "pairs": pairs}, chosen, _show)
+    figures = bound([pair["f32"] - pair["bf16"] for pair in pairs])
+    record.publish("precision", {"figures": figures, "pairs": pairs}, chosen, _show)
 
 
 def _pair(data: Dataset, seed: int) -> dict[str, float]:

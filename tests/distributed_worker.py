@@ -14,7 +14,8 @@ def table(rows: int = 600) -> pd.DataFrame:
     """Ids that repeat, lists, a cross, weights: all whose gradients could be summed wrongly."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"shop": rng.zipf(1.5, rows) % 50, "day": rng.zipf(1.5, rows) % 7, "price": rng.normal(size=rows),
-                          "weight": rng.random(rows), "tags": [rng.integers(0, 9, n).tolist() for n in rng.integers(0, 4, rows)]})
+                          "weight": rng.random(rows),
+                          "tags": [rng.integers(0, 9, n).tolist() for n in rng.integers(0, 4, rows)]})
     return frame.assign(bought=((frame["shop"] % 3 == 0) ^ (rng.random(rows) < 0.2)).astype(int))
 
 
@@ -28,7 +29,8 @@ def main(role: int, addresses: list[str], out: str) -> None:
     columns = {"shop": wd.Categorical(), "day": wd.Hashed(bins=100), "tags": wd.Categorical(), "price": wd.Numeric(),
                "shop x day": wd.Crossed(("shop", "day"), bins=1000)}
     schema = wd.Schema(wd.Label("bought"), columns, wd.Wide(("shop", "shop x day", "tags")),
-                       wd.Deep(("shop", "day", "tags", "price"), hidden=(16, 8)), wd.Training(batch=64, epochs=2), weight="weight")
+                       wd.Deep(("shop", "day", "tags", "price"), hidden=(16, 8)), wd.Training(batch=64, epochs=2),
+                       weight="weight")
     with strategy.scope():
         model = wd.fit(schema, table(), valid=0.2, seed=3, progress=False)
     np.savez(out, **model.state(), **{f"optimizer:{name}": value for name, value in model.optimizer_state().items()})

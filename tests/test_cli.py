@@ -89,6 +89,27 @@ def test_no_validation_rows_are_held_out_on_request(here, capsys):
     assert code == 0 and record["metrics"] is None and record["split"] == {"how": "none"} and len(record["history"]) == 6
 
 
+def test_rows_from_a_cache_or_streamed_give_the_same_model_and_the_share_of_waiting_is_printed(here, capsys):
+    records = []
+    for number, how in enumerate(([], ["--cache", "c"], ["--cache", "c"], ["--stream"])):
+        code, out, err = run(capsys, *TRAIN[:-1], f"model{number}", "--json", *how)
+        assert (code, err) == (0, "")
+        records.append(json.loads(out))
+    assert len({json.dumps([record[name] for name in ("split", "unseen", "best_epoch", "steps")]) for record in records}) == 1
+    assert [record["metrics"]["auc"] for record in records] == pytest.approx([records[0]["metrics"]["auc"]] * 4, abs=1e-3)
+    assert all(0 <= record["input_wait_share"] <= 1 for record in records)
+    code, out, _ = run(capsys, *TRAIN, "--profile", "trace")
+    assert code == 0 and "% of the time waiting for input" in out and list((here / "trace").rglob("*.xplane.pb"))
+
+
+def test_a_damaged_cache_is_one_warning(here, capsys):
+    assert run(capsys, *TRAIN, "--cache", "c")[0] == 0
+    (entry,) = (here / "c").glob("train-*")
+    (entry / "0.bin").write_bytes(b"")
+    code, _, err = run(capsys, *TRAIN, "--force", "--cache", "c")
+    assert code == 0 and err.startswith("warning: The cached 'c/train-") and err.count("\n") == 1
+
+
 def test_unseen_values_are_no_error_and_reported_beside_training(trained, tmp_path, capsys):
     xor(100).assign(a=lambda t: t.a.where(t.index % 4 > 0, "new")).to_parquet(tmp_path / "t.parquet")
     code, out, err = run(capsys, "evaluate", trained, tmp_path / "t.parquet")
@@ -218,6 +239,13 @@ def test_an_output_that_exists_is_refused_before_any_work_and_replaced_when_forc
     assert run(capsys, *TRAIN, "--force")[0] == 0
 
 
+def test_a_cache_or_profile_that_cannot_be_written_is_refused(here, capsys):
+    message = "The cache 'train.parquet' must be a folder that may be written to"
+    refused(here, capsys, message, [*TRAIN, "--cache", "train.parquet"])
+    code, out, err = run(capsys, *TRAIN, "--profile", "train.parquet")
+    assert (code, out) == (1, "") and "A profile cannot be written to 'train.parquet': File exists" in err
+
+
 @pytest.mark.parametrize("valid", ["0", "1", "1.5", "nan", "-0.1"])
 def test_a_share_of_validation_rows_that_cannot_be_is_refused(valid, here, capsys):
     refused(here, capsys, "The fraction of validation rows must lie in (0, 1)", [*TRAIN, "--valid", valid])
@@ -227,7 +255,8 @@ def test_a_share_of_validation_rows_that_cannot_be_is_refused(valid, here, capsy
     ([], "the following arguments are required"), (["trian"], "invalid choice"), (["train", "x"], "--schema"),
     (["train", "t", "--schema", "s", "--out", "o", "--seed", "x"], "--seed: invalid whole_number value"),
     (["train", "t", "--schema", "s", "--out", "o", "--seed", "-1"], "--seed: must be at least 0. Got -1."),
-    (["train", "t", "--schema", "s", "--out", "o", "--threads", "0"], "--threads: must be at least 1. Got 0.")])
+    (["train", "t", "--schema", "s", "--out", "o", "--threads", "0"], "--threads: must be at least 1. Got 0."),
+    (["train", "t", "--schema", "s", "--out", "o", "--cache", "c", "--stream"], "--stream: not allowed with argument --cache")])
 def test_bad_usage_is_exit_code_2(arguments, message, capsys):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "") and message in err

@@ -158,6 +158,18 @@ def test_a_dictionary_may_hold_doubles_nulls_and_unused_values():
     assert ranking(at_once(ValueCounts, dictionary)) == [("a", 3), ("b", 1)]
 
 
+@given(st.lists(st.tuples(st.sampled_from(["ab", "ba", "abc", ""]), st.lists(st.none() | st.integers(0, 1))), max_size=6))
+def test_batches_with_equal_and_with_other_dictionaries_are_counted_alike(batches):
+    counts, values = ValueCounts(), []
+    for letters, codes in batches:
+        codes = codes if letters else []
+        counts.add(pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(list(letters), pa.string())))
+        values += [None if code is None else letters[code] for code in codes]
+        if len(batches) % 2:
+            assert counts.total == len(values) - values.count(None)
+    assert ranking(counts) == ranking_oracle(values)
+
+
 def test_many_batches_of_many_values_are_joined_exactly():
     values = np.random.default_rng(0).zipf(1.2, 60_000) % 20_000 << 40
     counts = ValueCounts()

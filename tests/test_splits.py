@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_tables import rows_of, schema_of, write_parquet
-from widedeep import tables
+from widedeep import csv_files
 from widedeep.columns import Numeric
 from widedeep.errors import DataError, WidedeepWarning
 from widedeep.schema import SPLITS, Training
@@ -55,7 +55,7 @@ def test_a_split_does_not_depend_on_the_source_or_its_batches(how, tmp_path, mon
     pd.DataFrame(content).to_csv(sources[2], index=False)
     roles = {"random": {}, "group": {"group": "user"}, "time": {"time": "day"}}[how]
     schema = split_schema(how, **roles)
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 100)
     halves = [split(Table.of(source, schema), schema, 0.3, seed=5) for source in sources]
     assert len({half.record["fingerprint"] for half in halves}) == 1
     assert sides(halves[0]) == sides(halves[1]) == sides(halves[2]) == sides(halves[3])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from widedeep import tables
+from widedeep import csv_files, tables
 from widedeep.columns import Bucketized, Categorical, Hashed, Numeric
 from widedeep.errors import DataError
 from widedeep.schema import Deep, Label, Schema
@@ -79,7 +79,7 @@ def test_batches_hold_the_rows_in_order_whatever_the_row_groups_and_the_batch_si
 
 @pytest.mark.parametrize("block", [30, 1000])
 def test_batches_of_a_csv_file_do_not_depend_on_its_blocks(block, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", block)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)
     table = Table.of(write_csv(tmp_path, "x,y\n" + "".join(f"{i},{i * i}\n" for i in range(50))))
     assert all(1 <= len(batch) <= 7 for batch in table.batches(["y"], rows=7))
     assert rows_of(table, ["y", "x"], rows=7) == [{"y": i * i, "x": i} for i in range(50)]
@@ -185,7 +185,7 @@ def test_missing_markers_are_null_in_number_features_and_stay_in_text_and_labels
 
 
 def test_without_a_schema_a_csv_column_has_the_first_type_that_fits_every_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 200)
     header, row = "whole,broken,flag,day,zone,text,none\n", "{},{},true,2024-01-02,2024-01-02 10:00:00Z,a,\n"
     path = write_csv(tmp_path, header + "".join(row.format(i, i if i < 90 else 0.5) for i in range(100)))
     table = Table.of(path)
@@ -208,7 +208,7 @@ def test_what_arrow_writes_as_csv_is_read_back(tmp_path_factory, rows):
 
 
 def test_rows_of_a_csv_file_are_streamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1000)
     path = write_csv(tmp_path, "x\n" + "1\n" * 100_000 + "1,2\n")
     batches = Table.of(path, schema_of({"x": Numeric()})).batches(["x"])
     assert next(batches).num_rows <= 1000
@@ -342,12 +342,12 @@ def test_a_csv_row_with_too_few_or_too_many_fields_is_named_by_its_line(row, got
 
 
 def test_a_bad_row_far_into_a_csv_file_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 100)
     refuses("line 902: a row has as many fields", write_csv(tmp_path, "a,b\n" + "1,2\n" * 900 + "1\n" + "1,2\n" * 100))
 
 
 def test_the_first_text_in_a_numeric_csv_column_is_named_by_value_line_and_column(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 100)
     path = write_csv(tmp_path, 'age,job\n1,"a\nb"\n\n' + "2,x\n" * 500 + "old,x\nolder,x\n")
     refuses(r"rows\.csv, line 505: column 'age' is read as double\. Got 'old'\. Correct the value, list it under",
             path, ["job", "age"], schema_of({"age": Numeric(), "job": Categorical()}))

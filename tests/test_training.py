@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
 import sys
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from tests.tolerances import OP
 from widedeep import training
 from widedeep._keras import tf, tf_keras
-from widedeep.errors import TrainingError
+from widedeep.errors import OutputError, TrainingError, WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.rows import Bag, Rows, concatenate
 
@@ -175,6 +178,171 @@ def test_tensorboard_gets_a_scalar_per_figure_and_epoch(tmp_path):
     events = [e for f in tmp_path.iterdir() for e in tf.compat.v1.train.summary_iterator(str(f))]
     tags = [(value.tag, event.step) for event in events for value in event.summary.value]
     assert {("valid_auc", 1), ("valid_auc", 3), ("loss", 2), ("examples_per_s", 3)} <= set(tags)
+
+
+# ------------------------------------------------------------------------------------------------------------ sources of rows
+
+
+class Numbers:
+    """A source that is no `Rows`: it notes what it was asked for."""
+
+    def __init__(self, rows):
+        self.rows, self.asked = rows, []
+
+    def __len__(self):
+        return len(self.rows)
+
+    def chunks(self, size, rng=None):
+        self.asked.append((size, rng is not None))
+        return self.rows.chunks(size, rng)
+
+
+def test_any_source_of_chunks_can_be_trained_on_and_validated_with():
+    rows, valid = Numbers(linear_rows()), Numbers(linear_rows(seed=1))
+    def figures(outputs, held):
+        return score(outputs, held.rows)
+    one, two = linear_model(), linear_model()
+    history = training.fit(one, rows, valid=valid, score=figures, metric="auc", epochs=2, batch=64)
+    again = training.fit(two, rows.rows, valid=valid.rows, score=score, metric="auc", epochs=2, batch=64)
+    np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
+    assert [epoch["valid_auc"] for epoch in history.epochs] == [epoch["valid_auc"] for epoch in again.epochs]
+    assert rows.asked == [(training.CHUNK, True)] * 2 and valid.asked == [(8192, False)] * 2
+
+
+def test_chunks_are_made_ahead_only_where_an_epoch_has_several(monkeypatch):
+    made = []
+    monkeypatch.setattr(training, "ahead", lambda items: made.append(items) or items)
+    training.fit(linear_model(), linear_rows(), epochs=2, batch=64)
+    assert made == []
+    monkeypatch.setattr(training, "CHUNK", 64)
+    training.fit(linear_model(), linear_rows(), epochs=2, batch=64)
+    assert len(made) == 2
+
+
+class Slow(Numbers):
+    """Rows that one has to wait for."""
+
+    def chunks(self, size, rng=None):
+        for chunk in super().chunks(size, rng):
+            time.sleep(0.3)
+            yield chunk
+
+
+@pytest.mark.parametrize("chunk", [training.CHUNK, 256])
+def test_the_time_spent_waiting_for_rows_is_measured(chunk, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", chunk)
+    model, rows = linear_model(), linear_rows()
+    training.fit(model, rows, epochs=1, batch=64)
+    history = training.fit(model, Slow(rows), epochs=2, batch=64)
+    assert 0.8 < history.input_wait_share <= 1
+    assert all(0.8 < epoch["input_wait_share"] <= 1 for epoch in history.epochs)
+    assert 0 <= training.fit(model, rows, epochs=2, batch=64).input_wait_share < 0.8
+
+
+# -------------------------------------------------------------------------------------------------------- the compiled steps
+
+
+class Counted(tf_keras.Sequential):
+    """A model that counts how often its step is traced."""
+
+    traces = 0
+
+    def train_step(self, data):
+        self.traces += 1
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", tf_keras.optimizers.legacy.Adagrad(0.1), tf_keras.optimizers.Adam(0.1)])
+def test_the_steps_are_traced_once_for_chunks_of_any_length_and_again_only_when_compiled_anew(optimizer, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", 128)
+    model = Counted([tf_keras.layers.Dense(1)])
+    model.build((None, 3))
+    model.compile(optimizer, loss="mse")
+    for count in (300, 200, 1000, 7):
+        training.fit(model, linear_rows(count), epochs=2, batch=64)
+    assert model.traces == 1
+    before = model.get_weights()[0]
+    model.compile(tf_keras.optimizers.legacy.SGD(0.0), loss="mse")
+    training.fit(model, linear_rows(), epochs=1, batch=64)
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    model.optimizer = tf_keras.optimizers.legacy.SGD(0.5)
+    training.fit(model, linear_rows(), epochs=1, batch=64)
+    assert model.traces == 3 and not np.array_equal(model.get_weights()[0], before)
+
+
+def test_kept_steps_go_on_where_training_left_off_and_hold_no_rows():
+    rows, one, two = linear_rows(), linear_model(), linear_model()
+    kept = weakref.ref(rows)
+    training.fit(one, rows, epochs=1, batch=64, seed=1)
+    training.fit(one, rows, epochs=1, batch=64, seed=1)
+    for _ in range(2):
+        two.set_weights(two.get_weights())
+        training.fit(two, rows, epochs=1, batch=64, seed=1)
+        two.compile(two.optimizer, loss=two.loss)
+    np.testing.assert_array_equal(one.get_weights()[0], two.get_weights()[0])
+    del rows
+    gc.collect()
+    assert kept() is None
+
+
+def test_narrow_ids_reach_the_model_in_a_type_that_it_can_look_rows_up_by():
+    bag = Bag(np.array([1, -1, 2], np.int8), np.array([0, 2, 3]))
+    found = training.tensors(Rows({"ids": np.array([[-1], [5]], np.int16), "bag": bag, "x": np.zeros(2, np.float32)}))
+    assert [found.features[name].dtype for name in ("ids", "bag", "x")] == [tf.int32, tf.int32, tf.float32]
+    assert found.features["ids"].numpy().tolist() == [[-1], [5]] and found.features["bag"].values.numpy().tolist() == [1, -1, 2]
+
+
+# ----------------------------------------------------------------------------------------------------------------- profiles
+
+
+@pytest.mark.parametrize(("epochs", "chunk"), [(1, training.CHUNK), (2, training.CHUNK), (2, 64)])
+def test_a_profile_is_a_trace_of_some_steps(epochs, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", chunk)
+    training.fit(linear_model(), linear_rows(), epochs=epochs, batch=64, profile=str(tmp_path / "p"))
+    (trace,) = (tmp_path / "p").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 1000
+
+
+def test_a_profile_ends_after_its_steps_and_after_an_interrupt(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", 64)
+    monkeypatch.setattr(training, "PROFILED", 2)
+    running = []
+    start, stop = tf.profiler.experimental.start, tf.profiler.experimental.stop
+    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: running.append(True) or start(folder))
+    monkeypatch.setattr(tf.profiler.experimental, "stop", lambda: running.append(False) or stop())
+
+    class Look(tf_keras.callbacks.Callback):
+        def __init__(self, broken=False):
+            super().__init__()
+            self.broken, self.seen = broken, []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(running[-1:] == [True])
+            if self.broken and running:
+                raise KeyboardInterrupt
+
+    look = Look()
+    training.fit(linear_model(), linear_rows(), epochs=1, batch=64, profile=str(tmp_path), callbacks=[look])
+    assert look.seen == [False, True, True, False, False] and running == [True, False]
+    running.clear()
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(linear_model(), linear_rows(), epochs=1, batch=64, profile=str(tmp_path), callbacks=[Look(broken=True)])
+    assert running == [True, False]
+
+
+def test_a_profile_that_cannot_be_written_or_taken_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"A profile cannot be written to .*file.*Choose another folder"):
+        training.fit(linear_model(), linear_rows(), epochs=1, profile=str(tmp_path / "file"))
+    tf.profiler.experimental.start(str(tmp_path))
+    try:
+        with pytest.raises(WidedeepError, match="cannot be taken while another one is"):
+            training.fit(linear_model(), linear_rows(), epochs=1, profile=str(tmp_path))
+    finally:
+        tf.profiler.experimental.stop()
+
+
+# ------------------------------------------------------------------------------------------------ predictions, determinism
 
 
 def test_predictions_come_in_order_and_do_not_depend_on_the_batch():

@@ -100,7 +100,11 @@ def _add_train(commands: Any) -> None:
                          help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
     command.add_argument("--seed", type=_whole(0), default=0, help="everything random follows from it (default 0)")
     command.add_argument("--threads", type=_whole(1), help="processor threads; 1 repeats a training bit for bit")
+    rows = command.add_mutually_exclusive_group()
+    rows.add_argument("--cache", metavar="DIR", help="keep encoded rows on disk, for this run and those to come")
+    rows.add_argument("--stream", action="store_true", help="encode rows anew in every epoch: tables of any size")
     command.add_argument("--tensorboard", metavar="DIR", help="write figures per epoch for TensorBoard")
+    command.add_argument("--profile", metavar="DIR", help="write a trace of some training steps for TensorBoard")
     command.add_argument("--force", action="store_true", help="replace the model that --out holds")
     command.add_argument("--json", action="store_true", help="print the run's record as one JSON object")
 
@@ -137,16 +141,20 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from widedeep.cache import Cache
     from widedeep.manifest import check_target
     from widedeep.schema import Schema
 
     schema = Schema.read(arguments.schema)
     check_target(arguments.out, arguments.force)
+    if arguments.cache is not None:
+        Cache(arguments.cache)
     _start_tensorflow(arguments.threads)
     from widedeep.artifact import save
     from widedeep.run import fit
 
-    model = fit(schema, arguments.table, valid=_valid(arguments.valid), seed=arguments.seed, tensorboard=arguments.tensorboard)
+    model = fit(schema, arguments.table, valid=_valid(arguments.valid), seed=arguments.seed, cache=arguments.cache,
+                stream=arguments.stream, tensorboard=arguments.tensorboard, profile=arguments.profile)
     save(model, arguments.out, force=arguments.force)
     if arguments.json:
         print(json.dumps(model.record))
@@ -246,7 +254,8 @@ def _print_nested(found: dict[str, Any], indent: str = "") -> None:
 def _print_record(record: dict[str, Any], out: str) -> None:
     epochs = len(record["history"])
     print(f"{epochs} epochs, the best is {record['best_epoch']}; stopped by {record['stopped']}; "
-          f"{record['examples_per_s']:,.0f} examples/s; {record['seconds']:.1f} s in all")
+          f"{record['examples_per_s']:,.0f} examples/s, {record['input_wait_share']:.1%} of the time waiting for input; "
+          f"{record['seconds']:.1f} s in all")
     if record["metrics"]:
         print("validation:")
         _print_figures(record["metrics"])

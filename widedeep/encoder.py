@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from widedeep import hashing
-from widedeep.columns import RESERVED, UNSEEN, Bucketized, Categorical, Column, Crossed, Hashed, Numeric, check_types
+from widedeep.ahead import ahead
+from widedeep.columns import RESERVED, Bucketized, Categorical, Column, Crossed, Hashed, Numeric, check_types
 from widedeep.errors import DataError, WidedeepWarning, unknown_names
 from widedeep.fitted import (
     BucketFit,
@@ -30,19 +32,22 @@ from widedeep.fitted import (
     NumericFit,
     VocabularyFit,
     accumulator,
+    cross_part,
+    distinct_ids,
     element_weights,
-    fingerprints_of,
     ids_of,
+    prints_of,
 )
 from widedeep.labels import LabelAccumulator, LabelFit
 from widedeep.layout import TableLayout, TowerLayout, layout
 from widedeep.rows import Bag, Rows, concatenate
 from widedeep.schema import Schema
 from widedeep.tables import Table
-from widedeep.values import CANONICAL, LARGEST, Place, SourceRow, Values, categories, is_list, numbers
+from widedeep.tally import Collisions, Tally
+from widedeep.values import CANONICAL, LARGEST, Lexicon, Place, SourceRow, Values, categories, is_list, numbers
 
 Ids = np.ndarray | Bag
-"""Ids int64 (rows,), or a bag of them; fingerprints and features of columns alike."""
+"""Ids (rows,), or a bag of them; fingerprints and features of columns alike."""
 
 Cells = Mapping[str, np.ndarray | Values]
 """Every column's cells in canonical form: float64 (rows,) for numbers, `Values` for ids."""
@@ -51,67 +56,14 @@ CROWDED = 0.2
 """A hashed column or cross is reported when this share of training rows shares a bucket with a different value."""
 
 
-@dataclass
-class Tally:
-    """What encoding met, additive and order-free: values and unseen ones by vocabulary column, each id column's lowest and
-    highest id, and hash collisions if `collisions` is a dict.
+@dataclass(frozen=True)
+class _Found:
+    """A batch of so many rows on its way: cells, fingerprints of crosses, and each tower column's own ids or values."""
 
-    >>> tally = Tally()
-    >>> tally.add("city", np.array([0, 1, 4, 4]))
-    >>> tally.unseen_shares()
-    {'city': 0.3333333333333333}
-    """
-
-    rows: int = 0
-    cells: dict[str, int] = field(default_factory=dict)
-    unseen: dict[str, int] = field(default_factory=dict)
-    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
-    collisions: dict[str, Collisions] | None = None
-
-    def add(self, name: str, ids: Ids) -> None:
-        """Count the values, and the unseen ones, among a vocabulary column's ids."""
-        flat = ids.flat if isinstance(ids, Bag) else ids
-        here = np.bincount(np.minimum(flat, RESERVED), minlength=RESERVED + 1)
-        self.cells[name] = self.cells.get(name, 0) + int(here[UNSEEN] + here[RESERVED])
-        self.unseen[name] = self.unseen.get(name, 0) + int(here[UNSEEN])
-
-    def span(self, name: str, ids: Ids) -> None:
-        """Widen a column's span; −1 stands for a row that has not exactly one id."""
-        flat = ids.flat if isinstance(ids, Bag) else ids
-        if isinstance(ids, Bag) and (np.diff(ids.splits) != 1).any():
-            flat = np.append(flat, -1)
-        low, high = self.spans.get(name, (flat[0], flat[0]))
-        self.spans[name] = int(min(low, flat.min())), int(max(high, flat.max()))
-
-    def unseen_shares(self) -> dict[str, float]:
-        """Unseen values ÷ values that are there, by vocabulary column."""
-        return {name: self.unseen[name] / cells for name, cells in self.cells.items() if cells}
-
-
-class Collisions:
-    """Per bucket: how many values fell in, and the smallest and largest fingerprint among them.
-
-    >>> collisions = Collisions(bins=2)
-    >>> collisions.add(np.array([0, 0, 1, 1]), np.array([7, 9, 8, 8], np.uint64))
-    >>> collisions.share
-    0.5
-    """
-
-    def __init__(self, bins: int):
-        self.count = np.zeros(bins, np.int64)
-        self.low, self.high = np.full(bins, 2**64 - 1, np.uint64), np.zeros(bins, np.uint64)
-
-    def add(self, bucket: np.ndarray, fingerprint: np.ndarray) -> None:
-        """Take in values by bucket int64 (n,) and fingerprint uint64 (n,)."""
-        np.add.at(self.count, bucket, 1)
-        np.minimum.at(self.low, bucket, fingerprint)
-        np.maximum.at(self.high, bucket, fingerprint)
-
-    @property
-    def share(self) -> float:
-        """The share of values in buckets that more than one distinct value fell into."""
-        crowded = (self.low != self.high) & (self.count > 0)
-        return float(self.count[crowded].sum() / max(1, self.count.sum()))
+    rows: int
+    cells: Cells
+    crosses: Mapping[str, Ids]
+    columns: Mapping[str, Ids]
 
 
 @dataclass(frozen=True)
@@ -140,12 +92,13 @@ class Encoder:
         table.require([*schema.features, *schema.roles])
         fitting = {name: accumulator(column, name, table.type_of(column.source or name))
                    for name, column in schema.used.items() if not isinstance(column, Crossed)}
-        label = LabelAccumulator(schema.label)
-        for source_row, batch in table.numbered([*schema.features, *schema.roles]):
-            with table.named():
-                label.add(batch.column(schema.label.column), source_row)
-                for name, part in fitting.items():
-                    part.add(_raw(schema, name, part, batch, source_row))
+        label, lexicons = LabelAccumulator(schema.label), {name: Lexicon() for name in fitting}
+        with closing(_coded(schema, table, schema.roles)) as batches:
+            for source_row, batch in batches:
+                with table.named():
+                    label.add(batch.column(schema.label.column), source_row)
+                    for name, part in fitting.items():
+                        part.add(_raw(schema, name, part, batch, source_row, lexicons[name]))
         with table.named():
             return cls(schema, _with_crosses(schema, {name: part.fit() for name, part in fitting.items()}), label.fit())
 
@@ -170,22 +123,24 @@ class Encoder:
 
         Raises: DataError for columns that the batch lacks, and for cells that are not what they were in training.
         """
-        cells = self.cells(batch, source_row)
-        crosses = self._crosses(cells)
-        found = {name: self._column(name, cells, crosses) for name in self.tower_columns}
+        found = self._find(batch, source_row, {})
         if tally is not None:
-            self._count(tally, cells, crosses, found, len(batch))
-        features: dict[str, np.ndarray | Bag] = {}
-        for tower in ("wide", "deep"):
-            features |= self._tower(self.layout(tower), found, cells)
-        return features
+            self._count(tally, found)
+        return self._features(found)
 
-    def cells(self, batch: pa.RecordBatch, source_row: SourceRow = int) -> dict[str, np.ndarray | Values]:
-        """Every column's cells in canonical form: float64 for numbers, `Values` for ids."""
+    def _find(self, batch: pa.RecordBatch, source_row: SourceRow, lexicons: Mapping[str, Lexicon]) -> _Found:
         if lost := [name for name in self.schema.features if name not in batch.schema.names]:
             raise DataError(unknown_names("the batch lacks columns", lost, batch.schema.names))
-        return {name: _raw(self.schema, name, fit, batch, source_row)
-                for name, fit in self.columns.items() if not isinstance(fit, CrossFit)}
+        cells = {name: _raw(self.schema, name, fit, batch, source_row, lexicons.get(name))
+                 for name, fit in self.columns.items() if not isinstance(fit, CrossFit)}
+        crosses = self._crosses(cells)
+        return _Found(len(batch), cells, crosses, {name: self._column(name, cells, crosses) for name in self.tower_columns})
+
+    def _features(self, found: _Found) -> dict[str, np.ndarray | Bag]:
+        features: dict[str, np.ndarray | Bag] = {}
+        for tower in ("wide", "deep"):
+            features |= self._tower(self.layout(tower), found.columns, found.cells)
+        return features
 
     def _column(self, name: str, cells: Cells, crosses: Mapping[str, Ids]) -> Ids:
         """One column's own ids (from 0; −1 for a dropped cross) or values."""
@@ -197,7 +152,9 @@ class Encoder:
         prints = crosses[name]
         if isinstance(prints, Bag):
             return Bag(_buckets(prints.flat, fit), prints.splits)
-        return np.where(self._incomplete(name, cells), -1, _buckets(prints, fit))
+        ids = _buckets(prints, fit)
+        ids[self._incomplete(name, cells)] = -1
+        return ids
 
     def _crosses(self, cells: Cells) -> dict[str, Ids]:
         """The fingerprints of each cross; a bag leaves out rows with a missing part."""
@@ -208,8 +165,8 @@ class Encoder:
     def _part(self, source: str, cells: Cells) -> Ids:
         fit = self.columns[source]
         if isinstance(fit, BucketFit):
-            return (fit.encode(cells[source]) - RESERVED).astype(np.uint64)
-        return fingerprints_of(cells[source])
+            return hashing.spread((fit.encode(cells[source]) - RESERVED).astype(np.uint64))
+        return cross_part(cells[source])
 
     def _cross(self, name: str, parts: Sequence[Ids], cells: Cells) -> Ids:
         if self.columns[name].multivalued:
@@ -234,23 +191,21 @@ class Encoder:
         return features
 
     def _table(self, table: TableLayout, found: Mapping[str, Ids], cells: Cells) -> dict[str, np.ndarray | Bag]:
-        kind = np.int32 if table.rows < 2**31 else np.int64
         offsets, features = table.offsets, {}
         if table.singles:
-            features[table.matrix] = np.stack(
-                [np.where(found[n] < 0, -1, found[n] + offsets[n]).astype(kind) for n in table.singles], axis=1)
+            features[table.matrix] = _matrix(table, [found[name] for name in table.singles])
         for name in table.bags:
             bag = found[name]
-            features[table.ids_of(name)] = Bag((bag.flat + offsets[name]).astype(kind), bag.splits)
+            features[table.ids_of(name)] = Bag(bag.flat.astype(table.dtype) + offsets[name], bag.splits)
             if name in table.weighted:
                 features[table.weights_of(name)] = element_weights(cells[name])
         return features
 
-    def _count(self, tally: Tally, cells: Cells, crosses: Mapping[str, Ids], found: Mapping[str, Ids], rows: int) -> None:
-        if not rows:
+    def _count(self, tally: Tally, found: _Found) -> None:
+        if not found.rows:
             return
-        tally.rows += rows
-        for name, ids in found.items():
+        tally.rows += found.rows
+        for name, ids in found.columns.items():
             fit = self.columns[name]
             if isinstance(fit, NumericFit):
                 continue
@@ -260,7 +215,10 @@ class Encoder:
             if tally.collisions is not None and isinstance(fit, (HashFit, CrossFit)):
                 if name not in tally.collisions:
                     tally.collisions[name] = Collisions(fit.bins)
-                tally.collisions[name].add(*_hashed(ids, crosses[name] if name in crosses else fingerprints_of(cells[name])))
+                if isinstance(fit, HashFit):
+                    tally.collisions[name].add_distinct(*_hashed(fit, found.cells[name]))
+                else:
+                    tally.collisions[name].add(*_crossed(ids, found.crosses[name]))
 
     def rows(self, source: Any, tally: Tally | None = None, labelled: bool = True) -> Rows:
         """All rows of a table, encoded in memory, with their labels and weights unless `labelled` is False.
@@ -268,11 +226,9 @@ class Encoder:
         Raises: DataError for missing columns and impossible labels or weights, as `stream` does, and if every weight is 0.
         """
         table = Table.of(source, self.schema)
-        rows = concatenate([rows for rows, _ in self.stream(table, tally, labelled)])
-        if rows.weights is not None and not rows.weights.any():
-            raise DataError(f"{table.name}: Weight {self.schema.weight!r}: some row must have a weight above 0. Got 0 in all "
-                            f"{len(rows):,} rows. Correct the weights, or leave the weight out of the schema.")
-        return rows
+        if labelled:
+            require_weight(self.schema, table)
+        return concatenate([rows for rows, _ in self.stream(table, tally, labelled)])
 
     def stream(self, table: Table, tally: Tally | None = None, labelled: bool = True,
                also: tuple[str, ...] = ()) -> Iterator[tuple[Rows, pa.RecordBatch]]:
@@ -282,15 +238,24 @@ class Encoder:
         """
         schema = self.schema
         roles = [schema.label.column, *([schema.weight] if schema.weight else [])] if labelled else []
-        names = [*schema.features, *roles, *also]
-        table.require(names)
-        for source_row, batch in table.numbered(names):
-            with table.named():
-                features = self.encode(batch, tally, source_row)
-                labels = self.label.encode(batch.column(schema.label.column), source_row) if labelled else None
-                weighted = labelled and schema.weight
-                weights = row_weights(batch.column(schema.weight), schema.weight, source_row) if weighted else None
-            yield Rows(features, labels, weights), batch
+        table.require([*schema.features, *roles, *also])
+        with closing(ahead(self._encoded(table, labelled, [*roles, *also]))) as batches:
+            for rows, batch, found in batches:
+                if tally is not None:
+                    self._count(tally, found)
+                yield rows, batch
+
+    def _encoded(self, table: Table, labelled: bool, others: Sequence[str]) -> Iterator[tuple[Rows, pa.RecordBatch, _Found]]:
+        """Encoded batches, each with what a tally counts; counting is left to the thread that takes them."""
+        schema, lexicons = self.schema, {name: Lexicon() for name in self.columns}
+        with closing(_coded(schema, table, others)) as batches:
+            for source_row, batch in batches:
+                with table.named():
+                    found = self._find(batch, source_row, lexicons)
+                    labels = self.label.encode(batch.column(schema.label.column), source_row) if labelled else None
+                    weighted = labelled and schema.weight
+                    weights = row_weights(batch.column(schema.weight), schema.weight, source_row) if weighted else None
+                yield Rows(self._features(found), labels, weights), batch, found
 
     def save(self, directory: Path) -> None:
         """Write `encoder.json`, and one Parquet file per vocabulary, into an existing directory."""
@@ -334,14 +299,33 @@ FIT_OF: dict[type[Column], type] = {Numeric: NumericFit, Bucketized: BucketFit, 
 
 
 def _buckets(prints: np.ndarray, fit: CrossFit) -> np.ndarray:
-    return (prints % np.uint64(fit.bins)).astype(np.int64) + RESERVED
+    ids = hashing.remainder(prints, fit.bins)
+    ids += RESERVED
+    return ids
 
 
-def _hashed(ids: Ids, prints: Ids) -> tuple[np.ndarray, np.ndarray]:
-    """Buckets and fingerprints of what was hashed: no missing values, no dropped crosses, no stand-ins for empty lists."""
+def _matrix(table: TableLayout, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The columns' own ids (rows,) beside each other, each moved to its place in the table; −1 stays."""
+    matrix = np.empty((len(columns[0]), len(columns)), table.dtype)
+    for place, (name, ids) in enumerate(zip(table.singles, columns)):
+        np.add(ids.astype(table.dtype, copy=False), table.offsets[name], out=matrix[:, place])
+        if table.dropping and ids.min(initial=0) < 0:
+            matrix[ids < 0, place] = -1
+    return matrix
+
+
+def _hashed(fit: HashFit, values: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Buckets and fingerprints of a hashed column's distinct values, and how often each comes."""
+    buckets = values.once("buckets", lambda _: distinct_ids(fit, values)[:-1].astype(np.int64) - RESERVED)
+    return buckets, prints_of(values), np.bincount(values.codes + 1, minlength=len(buckets) + 1)[1:]
+
+
+def _crossed(ids: Ids, prints: Ids) -> tuple[np.ndarray, np.ndarray]:
+    """Buckets and fingerprints of a cross, without those that were dropped."""
     if isinstance(ids, Bag):
-        return ids.flat[ids.flat >= RESERVED] - RESERVED, prints.flat
-    return ids[ids >= RESERVED] - RESERVED, prints[ids >= RESERVED]
+        return ids.flat - RESERVED, prints.flat
+    kept = slice(None) if ids.min() >= RESERVED else ids >= RESERVED
+    return ids[kept] - RESERVED, prints[kept]
 
 
 def _vocabulary_file(directory: Path, index: int) -> Path:
@@ -407,8 +391,13 @@ def _with_crosses(schema: Schema, fits: Mapping[str, Fitted]) -> dict[str, Fitte
     return {name: fit(name) for name in schema.used}
 
 
-def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.RecordBatch,
-         source_row: SourceRow) -> np.ndarray | Values:
+def _coded(schema: Schema, table: Table, others: Sequence[str]) -> Generator[tuple[SourceRow, pa.RecordBatch], None, None]:
+    """The rows of the features and of other columns, read ahead; what is nothing but a feature may come as dictionaries."""
+    return ahead(table.numbered([*schema.features, *others], coded=set(schema.features) - set(others)))
+
+
+def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.RecordBatch, source_row: SourceRow,
+         lexicon: Lexicon | None) -> np.ndarray | Values:
     """A column's cells in canonical form."""
     column = schema.columns[name]
     source = column.source or name
@@ -422,7 +411,8 @@ def _raw(schema: Schema, name: str, fit: Fitted | IdAccumulator, batch: pa.Recor
         raise DataError(f"Column {source!r}: it held {shapes[0]} in training. Got {shapes[1]}, {array.type}. "
                         f"Give it in its old shape, or train the model again.")
     weights = batch.column(column.weights) if column.weights else None
-    return categories(array, fit.kind, place, missing=schema.missing, delimiter=column.delimiter, weights=weights)
+    return categories(array, fit.kind, place, missing=schema.missing, delimiter=column.delimiter, weights=weights,
+                      lexicon=lexicon)
 
 
 def row_weights(array: pa.Array, name: str, source_row: SourceRow) -> np.ndarray:
@@ -438,6 +428,18 @@ def row_weights(array: pa.Array, name: str, source_row: SourceRow) -> np.ndarray
     return weights.astype(np.float32)
 
 
+def require_weight(schema: Schema, table: Table) -> None:
+    """Check that some row has a weight, if rows have weights at all. Raises: DataError if every one is 0."""
+    if schema.weight is None:
+        return
+    with table.named():
+        for source_row, batch in table.numbered([schema.weight]):
+            if row_weights(batch.column(0), schema.weight, source_row).any():
+                return
+    raise DataError(f"{table.name}: Weight {schema.weight!r}: some row must have a weight above 0. Got 0 in all "
+                    f"{table.num_rows:,} rows. Correct the weights, or leave the weight out of the schema.")
+
+
 def warn_of_training(encoder: Encoder, tally: Tally) -> None:
     """Warn, naming the column, of what is legal in training rows but rarely meant: constants and crowded buckets."""
     for name in encoder.tower_columns:
@@ -447,7 +449,7 @@ def warn_of_training(encoder: Encoder, tally: Tally) -> None:
     for name, collisions in (tally.collisions or {}).items():
         if collisions.share > CROWDED:
             warnings.warn(f"Column {name!r}: {collisions.share:.0%} of its training values share one of "
-                          f"{len(collisions.count)} buckets with a different value. Give it more bins.",
+                          f"{collisions.bins} buckets with a different value. Give it more bins.",
                           WidedeepWarning, stacklevel=3)
 
 

@@ -58,3 +58,12 @@ def unknown_names(what: str, names: Iterable[str], known: Iterable[str]) -> str:
     """
     names, known = list(names), sorted(known)
     return f"{what}: {names}. Known: {known}.{did_you_mean(names[0], known)}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says at first, to be part of a sentence.
+
+    >>> first_line(ValueError("no such page."))
+    'no such page'
+    """
+    return str(error).partition("\n")[0].rstrip(".")

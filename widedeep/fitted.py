@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from widedeep._keras import tf
 from widedeep.columns import EMPTY, MISSING, RESERVED, UNSEEN, Bucketized, Categorical, Column, Hashed, Numeric
 from widedeep.errors import DataError
-from widedeep.hashing import buckets, fingerprints, text_of
+from widedeep.hashing import buckets, fingerprints, remainder, spread, text_of
 from widedeep.rows import Bag
 from widedeep.sketches import ExactMoments, QuantileSketch, ValueCounts
 from widedeep.values import LARGEST, Place, Values, categories, is_list, kind_of, numbers
@@ -64,15 +64,24 @@ class NumericFit:
     def encode(self, x: np.ndarray) -> np.ndarray:
         """float64 (n,), NaN where missing → float32 (n, width)."""
         missing = np.isnan(x)
-        x = np.where(np.isinf(x), np.where(x > 0, self.maximum, self.minimum), x)
+        if not np.isfinite(x).all():
+            x = np.where(np.isinf(x), np.where(x > 0, self.maximum, self.minimum), x)
+        encoded = np.empty((len(x), self.width), np.float32)
+        encoded[:, 0] = self._scaled(x)
+        encoded[missing, 0] = self.fill
+        encoded[:, 1:] = missing[:, None]
+        return encoded
+
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        """Finite numbers (or NaN) scaled, none beyond the largest float32."""
         if self.scale == "quantile":
             x = np.interp(x, *(np.asarray(k) for k in self.knots))
         if self.scale == "log":
             x = np.sign(x) * np.log1p(np.abs(x))
         with np.errstate(over="ignore"):
-            x = np.clip((x - self.shift) / self.divisor, -LARGEST, LARGEST)
-        value = np.where(missing, self.fill, x)
-        return np.stack([value, missing] if self.flag else [value], axis=1).astype(np.float32)
+            x = x - self.shift
+            x /= self.divisor
+        return np.clip(x, -LARGEST, LARGEST, out=x)
 
     def tensor(self, x: tf.Tensor) -> tf.Tensor:
         """The same over a float64 tensor."""
@@ -127,7 +136,8 @@ class BucketFit:
 class VocabularyFit:
     """A value's place in the vocabulary.
 
-    >>> VocabularyFit("int", pa.array([70, 80]), multivalued=False).distinct_ids(pa.array([80, 90]))
+    >>> fit = VocabularyFit("int", pa.array([70, 80]), multivalued=False)
+    >>> fit.distinct_ids(categories(pa.array([80, 90, 80]), "int", Place("shop")))
     array([4, 1])
     """
 
@@ -139,14 +149,14 @@ class VocabularyFit:
     def ids(self) -> int:
         return RESERVED + len(self.vocabulary)
 
-    def distinct_ids(self, distinct: pa.Array) -> np.ndarray:
-        """Canonical values (n,) → ids int64 (n,)."""
+    def distinct_ids(self, values: Values) -> np.ndarray:
+        """Ids int64 of the distinct values."""
         if self._sorted is None:
-            found = pc.index_in(distinct, value_set=self.vocabulary)
+            found = pc.index_in(values.distinct, value_set=self.vocabulary)
             return np.asarray(pc.fill_null(pc.add(found.cast(pa.int64()), RESERVED), UNSEEN))
         keys, places = self._sorted
-        place = places[np.searchsorted(keys, fingerprints(distinct)).clip(max=len(keys) - 1)]
-        same = np.asarray(pc.equal(self.vocabulary.take(pa.array(place)), distinct))
+        place = places[np.searchsorted(keys, prints_of(values)).clip(max=len(keys) - 1)]
+        same = np.asarray(pc.equal(self.vocabulary.take(pa.array(place)), values.distinct))
         return np.where(same, place + RESERVED, UNSEEN)
 
     @cached_property
@@ -185,7 +195,7 @@ class VocabularyFit:
 class HashFit:
     """A value's hash bucket.
 
-    >>> HashFit("int", bins=10, multivalued=False).distinct_ids(pa.array([7, 8]))
+    >>> HashFit("int", bins=10, multivalued=False).distinct_ids(categories(pa.array([7, 8, 7]), "int", Place("shop")))
     array([11, 10])
     """
 
@@ -197,9 +207,11 @@ class HashFit:
     def ids(self) -> int:
         return RESERVED + self.bins
 
-    def distinct_ids(self, distinct: pa.Array) -> np.ndarray:
-        """Canonical values (n,) → ids int64 (n,)."""
-        return buckets(distinct, self.bins) + RESERVED
+    def distinct_ids(self, values: Values) -> np.ndarray:
+        """Ids int64 of the distinct values; a print is the hash of a value's text, but of an integer's."""
+        if self.kind == "int":
+            return buckets(values.distinct, self.bins) + RESERVED
+        return remainder(prints_of(values), self.bins) + RESERVED
 
     def tensor_ids(self, values: tf.Tensor) -> tf.Tensor:
         """The same over a flat tensor of strings, int64 or float64."""
@@ -226,18 +238,28 @@ def as_text(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.string else tf.strings.as_string(values)
 
 
+def prints_of(values: Values) -> np.ndarray:
+    """The fingerprints of the distinct values: uint64."""
+    return values.once("prints", fingerprints)
+
+
 def ids_of(fit: VocabularyFit | HashFit, values: Values) -> np.ndarray | Bag:
-    """Ids of canonical values: int64 (n,), or a bag in which a missing and an empty list have one id of their own.
+    """Ids of canonical values: integers (n,), or a bag in which a missing and an empty list have one id of their own.
 
     >>> fit = VocabularyFit("int", pa.array([7, 8]), True)
-    >>> ids_of(fit, categories(pa.array([[8, 7], [], None, [9]]), "int", Place("shop"))).flat
-    array([4, 3, 2, 0, 1])
+    >>> ids_of(fit, categories(pa.array([[8, 7], [], None, [9]]), "int", Place("shop"))).flat.tolist()
+    [4, 3, 2, 0, 1]
     """
-    table = np.append(fit.distinct_ids(values.distinct), MISSING)
-    ids = table[values.codes]
+    ids = distinct_ids(fit, values).take(values.codes)
     if values.splits is None:
         return ids
     return _fill_empty(ids, values.splits, np.where(values.null, MISSING, EMPTY))
+
+
+def distinct_ids(fit: VocabularyFit | HashFit, values: Values) -> np.ndarray:
+    """The ids of the distinct values and, last, of a missing one; int32 where that holds all of the column's."""
+    kind = np.int32 if fit.ids < 2**31 else np.int64
+    return values.once("ids", lambda _: np.append(fit.distinct_ids(values), MISSING).astype(kind))
 
 
 def element_weights(values: Values) -> Bag | None:
@@ -260,10 +282,10 @@ def _fill_empty(flat: np.ndarray, splits: np.ndarray, stand_in: np.ndarray) -> B
     return Bag(result, filled)
 
 
-def fingerprints_of(values: Values) -> np.ndarray | Bag:
+def cross_part(values: Values) -> np.ndarray | Bag:
     """What values contribute to a cross: uint64 (n,), or a bag of them; entries of missing rows are not to be used."""
-    table = np.append(fingerprints(values.distinct), np.uint64(0))
-    flat = table[values.codes]
+    prints = values.once("cross part", lambda _: np.append(spread(prints_of(values)), np.uint64(0)))
+    flat = prints.take(values.codes)
     return flat if values.splits is None else Bag(flat, values.splits)
 
 
@@ -276,8 +298,9 @@ class NumericAccumulator:
         self.moments, self.sketch = ExactMoments(), QuantileSketch()
 
     def add(self, x: np.ndarray) -> None:
+        is_finite = np.isfinite(x)
+        finite = x if is_finite.all() else x[is_finite]
         self.missing += int(np.isnan(x).sum())
-        finite = x[np.isfinite(x)]
         self.minimum = float(np.min(finite, initial=self.minimum))
         self.maximum = float(np.max(finite, initial=self.maximum))
         self.moments.add(np.sign(finite) * np.log1p(np.abs(finite)) if self.column.scale == "log" else finite)

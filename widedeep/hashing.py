@@ -52,34 +52,51 @@ def fingerprints(distinct: pa.Array) -> np.ndarray:
     return rest + times * np.uint64(_LARGEST_MODULUS)
 
 
-def chain(key: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """FingerprintCat64, element by element: uint64 (n,), uint64 (n,) → uint64 (n,).
+def remainder(prints: np.ndarray, bins: int) -> np.ndarray:
+    """uint64 (n,) modulo `bins`, as int64 (n,). By quotients, which NumPy computes several at a time; remainders it does not.
+
+    >>> remainder(np.array([2**64 - 1, 12], np.uint64), 10)
+    array([5, 2])
+    """
+    multiple = prints // np.uint64(bins)
+    multiple *= np.uint64(bins)
+    return np.subtract(prints, multiple, out=multiple).view(np.int64)
+
+
+def spread(prints: np.ndarray) -> np.ndarray:
+    """The part of `chain` that depends on the value alone, one to one: uint64 (n,) → uint64 (n,)."""
+    return _shift_mix(prints * _MULTIPLIER) * _MULTIPLIER
+
+
+def chain(key: np.ndarray | np.uint64, value: np.ndarray) -> np.ndarray:
+    """FingerprintCat64 of keys and `spread` values, element by element: uint64 (n,), uint64 (n,) → uint64 (n,).
 
     Source: TensorFlow, `core/platform/fingerprint.h`.
     """
-    mixed = key ^ _MULTIPLIER
-    mixed ^= _shift_mix(value * _MULTIPLIER) * _MULTIPLIER
+    mixed = value ^ (key ^ _MULTIPLIER)
     mixed *= _MULTIPLIER
-    mixed = _shift_mix(mixed) * _MULTIPLIER
-    return _shift_mix(mixed)
+    _shift_mix(mixed, out=mixed)
+    mixed *= _MULTIPLIER
+    return _shift_mix(mixed, out=mixed)
 
 
-def _shift_mix(value: np.ndarray) -> np.ndarray:
-    return value ^ (value >> np.uint64(47))
+def _shift_mix(value: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return np.bitwise_xor(value, value >> np.uint64(47), out=out)
 
 
 def cross(parts: list[np.ndarray | Bag]) -> np.ndarray | Bag:
     """The fingerprints of every combination of the parts, the last one varying fastest.
 
-    Parts are uint64 (rows,) or bags of uint64; any bag among them makes the result a bag.
+    Parts are `spread` fingerprints, uint64 (rows,) or bags of them; any bag among them makes the result a bag.
 
     >>> bag = Bag(np.array([3, 4], np.uint64), np.array([0, 2, 2]))
     >>> cross([np.array([1, 2], np.uint64), bag]).splits
     array([0, 2, 2])
     """
-    rows = len(parts[0])
-    result: np.ndarray | Bag = np.full(rows, CROSS_KEY, np.uint64)
-    for part in parts:
+    first, *others = parts
+    key = np.uint64(CROSS_KEY)
+    result = Bag(chain(key, first.flat), first.splits) if isinstance(first, Bag) else chain(key, first)
+    for part in others:
         result = _combine(result, part)
     return result
 

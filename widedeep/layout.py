@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from widedeep.columns import Crossed, Numeric
 from widedeep.schema import Schema
 
@@ -25,8 +27,8 @@ class TableLayout:
     where declared, under `name#weights/<column>`); ids already include the column's offset. Id −1 is a dropped cross.
 
     >>> table = TableLayout("wide", 1, {"job": 5, "tags": 9}, bags=("tags",))
-    >>> table.rows, table.offsets, table.singles, table.matrix, table.ids_of("tags")
-    (14, {'job': 0, 'tags': 5}, ('job',), 'wide/ids', 'wide#ids/tags')
+    >>> table.rows, table.offsets, table.singles, table.matrix, table.ids_of("tags"), table.dtype
+    (14, {'job': 0, 'tags': 5}, ('job',), 'wide/ids', 'wide#ids/tags', dtype('int8'))
     """
 
     name: str
@@ -48,6 +50,11 @@ class TableLayout:
     def rows(self) -> int:
         """The ids of all columns."""
         return sum(self.ids.values())
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest signed integer type that holds its ids and −1."""
+        return np.min_scalar_type(-self.rows)
 
     @property
     def matrix(self) -> str:

@@ -81,7 +81,7 @@ class WideDeep(tfrs.models.Model):
     def train_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
         """One update of all towers from one loss; returns the mean loss of the batch.
 
-        Under a `tf.distribute` strategy each replica has its share of the batch; gradients, loss and weight are summed over all.
+        Under a `tf.distribute` strategy each replica has its share of the batch: gradients, loss and weight are summed.
         """
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
@@ -243,11 +243,10 @@ def _blank(encoder: Encoder) -> Rows:
     features: dict[str, np.ndarray | Bag] = {}
     for tower in (encoder.layout("wide"), encoder.layout("deep")):
         for table in tower.tables:
-            kind = np.int32 if table.rows < 2**31 else np.int64
             empty = np.array([0])
             if table.singles:
-                features[table.matrix] = np.zeros((0, len(table.singles)), kind)
-            features |= {table.ids_of(name): Bag(np.zeros(0, kind), empty) for name in table.bags}
+                features[table.matrix] = np.zeros((0, len(table.singles)), table.dtype)
+            features |= {table.ids_of(name): Bag(np.zeros(0, table.dtype), empty) for name in table.bags}
             features |= {table.weights_of(name): Bag(np.zeros(0, np.float32), empty) for name in table.weighted}
         if tower.values:
             features[tower.matrix] = np.zeros((0, len(tower.value_names)), np.float32)

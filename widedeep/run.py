@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from numbers import Real
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,26 +18,36 @@ import pyarrow.parquet as pq
 from widedeep import optimizers, training
 from widedeep._keras import tf, tf_keras
 from widedeep.atomic import check_target, whole_file
-from widedeep.encoder import Encoder, Tally, warn_of_training, warn_of_unseen
+from widedeep.cache import Cache
+from widedeep.encoder import Encoder, warn_of_unseen
 from widedeep.errors import DataError, WidedeepError
 from widedeep.evaluation import metrics
+from widedeep.inputs import Cached, Findings, InMemory, Inputs, Streamed, answers
 from widedeep.labels import LabelFit
 from widedeep.model import Settle, WideDeep
-from widedeep.rows import Rows, concatenate
+from widedeep.rows import Rows, Source, concatenate
 from widedeep.schema import Schema
 from widedeep.splits import Split, given_split, split
 from widedeep.tables import Table
+from widedeep.tally import Tally
 
 
 def fit(schema: Schema, train: Any, *, valid: Any = 0.1, seed: int = 0, callbacks: Sequence[tf_keras.callbacks.Callback] = (),
-        progress: bool | None = None, tensorboard: str | None = None) -> WideDeep:
+        progress: bool | None = None, tensorboard: str | None = None, profile: str | None = None,
+        cache: str | os.PathLike | None = None, stream: bool = False) -> WideDeep:
     """Train the schema's model on a table: split, fit the encoder on training rows, train, keep the best epoch.
 
     `train` is a DataFrame, an Arrow table, or the path of CSV or Parquet; `valid` a share of its rows (drawn as
     `[training] split` says), a second table, or None (no validation: every epoch is run and the last one kept). The model's
     `record` tells the split, the history, the validation figures and the parameters. Ctrl-C keeps the best epoch so far.
 
-    Raises: SchemaError and DataError before training starts; TrainingError if the loss is not finite.
+    `cache` is a folder that keeps the fitted encoder and the encoded rows, for this run and those to come: for tables that do
+    not fit into memory, and for many runs on one table; results are the same as without. `stream` encodes the rows anew in
+    every epoch, shuffled within a window: for tables of any size. `tensorboard` and `profile` are folders for TensorBoard:
+    figures per epoch, and a trace of some steps.
+
+    Raises: SchemaError and DataError before training starts; TrainingError if the loss is not finite; ArtifactError and
+    OutputError for folders that cannot be written.
 
     >>> import pandas as pd, widedeep as wd
     >>> table = pd.DataFrame({"city": ["Rome", "Oslo"] * 50, "bought": [1, 0] * 50})
@@ -50,30 +60,58 @@ def fit(schema: Schema, train: Any, *, valid: Any = 0.1, seed: int = 0, callback
     for tower in ("wide", "deep"):
         optimizers.make(getattr(schema.training, tower))
     tf.random.set_seed(seed)
-    parts = _split(schema, Table.of(train, schema), valid, seed)
-    encoder = Encoder.fit(schema, parts.train)
-    tally = Tally(collisions={})
-    rows = encoder.rows(parts.train, tally)
-    warn_of_training(encoder, tally)
-    held_out = None if parts.valid is None else _held_out(encoder, parts.valid)
+    source = _inputs(cache, stream, progress)
+    parts = _split(schema, Table.of(train, schema), valid, seed, source)
+    encoder = source.encoder(schema, parts.train)
     model = WideDeep(schema, encoder, seed=seed)
-    model.observe(rows)
-    history = _train(model, rows, held_out, seed, callbacks, progress, tensorboard)
+    rows, findings = source.train(encoder, parts.train, model.observe)
+    if not stream:
+        findings().warn()
+    held_out = None if parts.valid is None else _held_out(source, encoder, parts.valid)
+    told = [_WarnOnce(findings)] if stream else []
+    history = _train(model, rows, held_out, seed, [*told, *callbacks], progress, tensorboard, profile)
     model.record = _record(model, history, held_out) | {
-        "seed": seed, "split": parts.record, "unseen": tally.unseen_shares(), "seconds": time.perf_counter() - started}
+        "seed": seed, "split": parts.record, "unseen": findings().unseen, "seconds": time.perf_counter() - started}
     return model
 
 
-def _held_out(encoder: Encoder, valid: Table) -> Rows:
+def _inputs(cache: str | os.PathLike | None, stream: bool, progress: bool | None) -> Inputs:
+    if cache is not None and stream:
+        raise WidedeepError(f"Rows come from a cache or are streamed, not both. Got cache={os.fspath(cache)!r} and "
+                            f"stream=True. Leave one of them out.")
+    return Streamed(progress) if stream else InMemory(progress) if cache is None else Cached(Cache(cache), progress)
+
+
+class _WarnOnce(tf_keras.callbacks.Callback):
+    """Says after the first epoch what it brought to light."""
+
+    def __init__(self, findings: Callable[[], Findings]):
+        super().__init__()
+        self.findings = findings
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch == 0:
+            self.findings().warn()
+
+
+class HeldOut(NamedTuple):
+    """Validation rows, and their labels and weights in memory."""
+
+    rows: Source
+    answers: Rows
+
+
+def _held_out(source: Inputs, encoder: Encoder, valid: Table) -> HeldOut:
     """The validation rows. Raises: DataError if they leave the metric that decides undefined."""
-    rows, metric = encoder.rows(valid), encoder.schema.training.metric
-    if _figures(encoder.label, np.zeros((len(rows), 1)), rows)[metric] is None:
+    rows, metric = source.valid(encoder, valid), encoder.schema.training.metric
+    known = rows if isinstance(rows, Rows) else answers(encoder, valid)
+    if _figures(encoder.label, np.zeros((len(rows), 1)), known)[metric] is None:
         raise DataError(f"{valid.name}: the validation rows must give {metric} a value, and it needs labels that differ. Got "
                         f"{len(rows)} rows of one label. Give other validation rows, or set another metric under [training].")
-    return rows
+    return HeldOut(rows, known)
 
 
-def _split(schema: Schema, table: Table, valid: Any, seed: int) -> Split:
+def _split(schema: Schema, table: Table, valid: Any, seed: int, source: Inputs) -> Split:
     table.require([*schema.features, *schema.roles])
     if valid is None:
         return Split(table, None, {"how": "none"})
@@ -81,17 +119,18 @@ def _split(schema: Schema, table: Table, valid: Any, seed: int) -> Split:
         return split(table, schema, float(valid), seed)
     given = Table.of(valid, schema)
     given.require([*schema.features, *schema.roles])
-    return given_split(table, given, schema)
+    return given_split(table, given, schema, source.fingerprint)
 
 
-def _train(model: WideDeep, rows: Rows, valid: Rows | None, seed: int, callbacks: Sequence[tf_keras.callbacks.Callback],
-           progress: bool | None, tensorboard: str | None) -> training.History:
+def _train(model: WideDeep, rows: Source, valid: HeldOut | None, seed: int, callbacks: Sequence[tf_keras.callbacks.Callback],
+           progress: bool | None, tensorboard: str | None, profile: str | None) -> training.History:
     settings, label = model.schema.training, model.encoder.label
     names = {tower.layout.matrix: tower.layout.value_names for tower in model.towers}
     history = training.fit(
-        model, rows, valid=valid, score=lambda outputs, held: _figures(label, outputs, held), metric=settings.metric,
+        model, rows, valid=valid and valid.rows, score=lambda outputs, _: _figures(label, outputs, valid.answers),
+        metric=settings.metric,
         batch=settings.batch, epochs=settings.epochs, patience=settings.patience, seed=seed,
-        callbacks=[Settle(), *callbacks], progress=progress, tensorboard=tensorboard, names=names)
+        callbacks=[Settle(), *callbacks], progress=progress, tensorboard=tensorboard, profile=profile, names=names)
     model.settle()
     return history
 
@@ -100,11 +139,12 @@ def _figures(label: LabelFit, outputs: np.ndarray, rows: Rows) -> dict[str, floa
     return metrics.report(label.kind, label.decode(rows.labels), label.decode(outputs[:, 0]), rows.weights)
 
 
-def _record(model: WideDeep, history: training.History, valid: Rows | None) -> dict[str, Any]:
+def _record(model: WideDeep, history: training.History, valid: HeldOut | None) -> dict[str, Any]:
     """What came out: plain values for the manifest."""
-    figures = None if valid is None else _figures(model.encoder.label, training.predict(model, valid), valid)
+    figures = valid and _figures(model.encoder.label, training.predict(model, valid.rows), valid.answers)
     return {"metrics": figures, "history": history.epochs, "best_epoch": history.best, "steps": history.steps,
-            "stopped": history.stopped, "examples_per_s": history.examples_per_s, "parameters": model.parameters()}
+            "stopped": history.stopped, "examples_per_s": history.examples_per_s,
+            "input_wait_share": history.input_wait_share, "parameters": model.parameters()}
 
 
 def evaluate(model: WideDeep, source: Any) -> dict[str, Any]:

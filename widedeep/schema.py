@@ -71,7 +71,7 @@ class Deep:
     """The deep tower: an embedding per id, then `hidden` layers of these many units.
 
     `width` of an embedding: a number, or "fourth-root": ⌈6 · ids^¼⌉ for each column. `dropout` is rounded to 1/256.
-    `precision` "bf16" computes the hidden layers' matrix products in bfloat16; weights, embeddings, logits and updates stay f32.
+    `precision` "bf16" computes the hidden layers in bfloat16; weights, embeddings, logits, loss and updates stay f32.
     """
 
     columns: tuple[str, ...] = ()

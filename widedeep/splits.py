@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from widedeep.samples import MARKS, scrambled
 from widedeep.schema import Schema
 from widedeep.tables import GUESSES, Table, fits, plain
 from widedeep.values import is_text
+
+AT_ONCE = 1 << 20
+"""Rows that are drawn at once, so that a split takes a byte a row and little more."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,15 @@ def split(table: Table, schema: Schema, fraction: float, seed: int) -> Split:
     mask = {"random": _random_rows, "group": _group_rows, "time": _latest_rows}[how](table, deciding, fraction, seed)
     _refuse_empty_side(table, mask, fraction, how)
     train, valid = table.where(~mask, "training rows"), table.where(mask, "validation rows")
-    fingerprint = hashlib.sha256(mask.astype(np.uint8)).hexdigest()
+    fingerprint = hashlib.sha256(mask.view(np.uint8)).hexdigest()
     return _checked(train, valid, schema, {"how": how, "fraction": fraction, "seed": seed}, fingerprint)
 
 
-def given_split(train: Table, valid: Table, schema: Schema) -> Split:
+def given_split(train: Table, valid: Table, schema: Schema,
+                fingerprint_of: Callable[[Table, Sequence[str]], str] = Table.fingerprint) -> Split:
     """Two tables that the user split; checked for overlap and recorded as `split` does, with each table's fingerprint."""
     columns = [*schema.features, *schema.roles]
-    fingerprint = {"train": train.fingerprint(columns), "valid": valid.fingerprint(columns)}
+    fingerprint = {"train": fingerprint_of(train, columns), "valid": fingerprint_of(valid, columns)}
     return _checked(train, valid, schema, {"how": "given"}, fingerprint)
 
 
@@ -93,8 +97,11 @@ def _refuse_empty_side(table: Table, mask: np.ndarray, fraction: float, how: str
 
 def _random_rows(table: Table, _: None, fraction: float, seed: int) -> np.ndarray:
     """By a hash of seed and row number."""
-    numbers = np.arange(table.num_rows, dtype=np.uint64) + np.uint64(_seed_hash(b"", seed))
-    return scrambled(numbers) < fraction * MARKS
+    mask, shift = np.empty(table.num_rows, bool), np.uint64(_seed_hash(b"", seed))
+    for start in range(0, len(mask), AT_ONCE):
+        numbers = np.arange(start, min(start + AT_ONCE, len(mask)), dtype=np.uint64) + shift
+        mask[start:start + AT_ONCE] = scrambled(numbers) < fraction * MARKS
+    return mask
 
 
 def _seed_hash(content: bytes, seed: int) -> int:

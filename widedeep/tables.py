@@ -5,7 +5,6 @@ Parquet and CSV are streamed, never held as a whole. Rows count from 0 in messag
 
 from __future__ import annotations
 
-import csv
 import glob
 import hashlib
 import json
@@ -13,26 +12,21 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
-from pyarrow import parquet
 
-from widedeep.columns import Categorical, Column, Hashed, table_columns
+from widedeep import csv_files, parquet_files
 from widedeep.errors import DataError, unknown_names
 from widedeep.schema import Schema
 from widedeep.values import decoded, is_list, is_text
 
 ROWS = 65_536
-CSV_BLOCK_BYTES = 4 << 20
-SHOWN_CHARACTERS = 60
-TYPES = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 GUESSES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 """What text may stand for where nothing is declared: the first type that fits every cell."""
 
@@ -91,25 +85,27 @@ class Table(ABC):
         self.require([column])
         return _without_view(self._type_of(column))
 
-    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], rows: int = ROWS, coded: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of 1 to `rows` rows with exactly these columns in this order, each once.
 
+        Text in the columns `coded` comes as dictionaries where the source has them.
         Raises: DataError for columns that the table cannot give, and where the source turns out to be broken.
 
         >>> [batch.to_pydict() for batch in Table.of(pa.table({"a": [1, 2, 3], "b": [4, 5, 6]})).batches(["b"], rows=2)]
         [{'b': [4, 5]}, {'b': [6]}]
         """
         self.require(columns := list(dict.fromkeys(columns)))
-        for batch in self._batches(columns, rows):
+        for batch in self._batches(columns, rows, coded):
             arrays = [array.cast(_without_view(array.type)) for array in batch.columns]
             batch = pa.RecordBatch.from_arrays(arrays, columns)
             for start in range(0, len(batch), rows):
                 yield batch.slice(start, rows)
 
-    def numbered(self, columns: Sequence[str]) -> Iterator[tuple[Callable[[int], int], pa.RecordBatch]]:
+    def numbered(self, columns: Sequence[str],
+                 coded: Collection[str] = ()) -> Iterator[tuple[Callable[[int], int], pa.RecordBatch]]:
         """The same, each batch with a function from a row of it to the row of the source, for messages."""
         start = 0
-        for batch in self.batches(columns):
+        for batch in self.batches(columns, coded=coded):
             yield partial(self._row_from, start), batch
             start += len(batch)
 
@@ -139,6 +135,16 @@ class Table(ABC):
                 _digest(array, (column, _logical(array.type)), streams)
         return _sha256(sorted([*key, stream.hexdigest()] for key, stream in streams.items()))
 
+    def identity(self, columns: Sequence[str]) -> str:
+        """sha256 that tells quickly whether these columns are what they were: of the bytes of files, whose cells are not read;
+        of the values of what is in memory; of which rows were chosen.
+
+        >>> Table.of(pa.table({"a": [1]})).identity(["a"]) == Table.of(pa.table({"a": [2]})).identity(["a"])
+        False
+        """
+        kinds = [[column, str(self.type_of(column))] for column in dict.fromkeys(columns)]
+        return _sha256([kinds, self._content([column for column, _ in kinds])])
+
     def where(self, mask: np.ndarray, name: str) -> Table:
         """The rows for which `mask` (rows,) is true, filtered as they are read; `name` says which they are.
 
@@ -151,11 +157,18 @@ class Table(ABC):
         """The source's number of a row that comes so many rows after the start."""
         return start + row
 
+    def _content(self, columns: list[str]) -> Any:
+        """What tells these rows from others, as plain values: here the fingerprint, found once."""
+        known = vars(self).setdefault("_known", {})
+        if tuple(columns) not in known:
+            known[tuple(columns)] = self.fingerprint(columns)
+        return known[tuple(columns)]
+
     @abstractmethod
     def _type_of(self, column: str) -> pa.DataType: ...
 
     @abstractmethod
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]: ...
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]: ...
 
 
 def _filled(table: Table) -> Table:
@@ -196,7 +209,7 @@ class _Arrow(Table):
     def _type_of(self, column: str) -> pa.DataType:
         return self._table.schema.field(column).type
 
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         yield from self._table.select(columns).to_batches(max_chunksize=rows)
 
 
@@ -210,7 +223,7 @@ class _Frame(Table):
     def _type_of(self, column: str) -> pa.DataType:
         return self._column(column).type
 
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         yield from pa.table([self._column(column) for column in columns], columns).to_batches(max_chunksize=rows)
 
     def _column(self, column: str) -> pa.Array | pa.ChunkedArray:
@@ -270,7 +283,7 @@ class _Parquet(Table):
 
     def __init__(self, name: str, files: list[str]) -> None:
         self.name = name
-        footers = {file: _footer(file) for file in files}
+        footers = {file: parquet_files.footer(file) for file in files}
         self._schemas = {file: schema for file, (schema, _) in footers.items()}
         self.num_rows = sum(rows for _, rows in footers.values())
         self.columns = next(iter(self._schemas.values())).names
@@ -286,30 +299,12 @@ class _Parquet(Table):
                                 f"have one type per column. Got {got}. Write the file again with that type, or leave it out.")
         return kind
 
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _content(self, columns: list[str]) -> Any:
+        return [_file_sha256(file) for file in self._schemas]
+
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         for file in self._schemas:
-            try:
-                with parquet.ParquetFile(file) as opened:
-                    yield from (batch.select(columns) for batch in opened.iter_batches(rows, columns=columns))
-            except (pa.ArrowException, OSError) as error:
-                raise _broken_parquet(file, error) from error
-
-
-def _footer(file: str) -> tuple[pa.Schema, int]:
-    try:
-        with parquet.ParquetFile(file) as opened:
-            return opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise _broken_parquet(file, error) from error
-
-
-def _broken_parquet(file: str, error: Exception) -> DataError:
-    return DataError(f"{file}: not a Parquet file, or a truncated or damaged one: {_first_line(error)}. "
-                     f"Write or download it again.")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+            yield from parquet_files.batches(file, columns, rows, coded)
 
 
 class _Csv(Table):
@@ -317,38 +312,30 @@ class _Csv(Table):
 
     def __init__(self, path: str, schema: Schema | None) -> None:
         self.name = path
-        _, self.columns = next(_records(path), (1, []))
-        if not self.columns or next(self._texts(self.columns[:1]), None) is None:
+        _, self.columns = next(csv_files.records(path), (1, []))
+        if not self.columns or next(csv_files.texts(path, self.columns[:1]), None) is None:
             raise DataError(f"{path}: a CSV file must have a header and rows. Got {len(self.columns)} columns and no rows. "
                             f"Give a file with rows.")
         self._markers = schema.missing if schema else ()
         self._features = set(schema.features) if schema else set()
-        self._types = _declared_types(schema) if schema else self._guessed_types()
+        self._types = csv_files.declared_types(schema) if schema else self._guessed_types()
 
     @cached_property
     def num_rows(self) -> int:
-        return sum(len(batch) for batch in self._texts(self.columns[:1]))
+        return sum(len(batch) for batch in csv_files.texts(self.name, self.columns[:1]))
 
     def _type_of(self, column: str) -> pa.DataType:
         return self._types.get(column, pa.string())
 
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _content(self, columns: list[str]) -> Any:
+        return [_file_sha256(self.name), list(self._markers), sorted(self._features)]
+
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         first_row = 0
-        for texts in self._texts(columns):
+        for texts in csv_files.texts(self.name, columns):
             arrays = [self._typed(text, column, first_row) for column, text in zip(columns, texts.columns)]
             yield pa.RecordBatch.from_arrays(arrays, columns)
             first_row += len(texts)
-
-    def _texts(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """The cells as they stand in the file; empty ones null."""
-        convert = arrow_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string()),
-                                           null_values=[""], strings_can_be_null=True)
-        try:
-            with arrow_csv.open_csv(self.name, arrow_csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
-                                    arrow_csv.ParseOptions(newlines_in_values=True), convert) as reader:
-                yield from reader
-        except (pa.ArrowException, OSError) as error:
-            raise _broken_csv(self.name, error) from error
 
     def _typed(self, text: pa.Array, column: str, first_row: int) -> pa.Array:
         kind = self._type_of(column)
@@ -359,7 +346,8 @@ class _Csv(Table):
             return cells.cast(kind)
         except pa.ArrowInvalid as error:
             row = next(row for row in range(len(cells)) if not fits(cells.slice(row, 1), kind))
-            raise DataError(f"{self.name}, line {_line(self.name, first_row + row)}: column {column!r} is read as {kind}. "
+            line = csv_files.line(self.name, first_row + row)
+            raise DataError(f"{self.name}, line {line}: column {column!r} is read as {kind}. "
                             f"Got {text[row].as_py()!r}. Correct the value, list it under `missing`, or declare the column "
                             f"categorical.") from error
 
@@ -367,35 +355,12 @@ class _Csv(Table):
         """The first of `GUESSES` that fits every cell, for each column with a cell; a pass over the file."""
         once = [column for column in self.columns if self.columns.count(column) == 1]
         left, filled = {column: list(GUESSES) for column in once}, set()
-        for texts in self._texts(once):
+        for texts in csv_files.texts(self.name, once):
             for column, text in zip(once, texts.columns):
                 cells = _stripped(text)
                 left[column] = [kind for kind in left[column] if fits(cells, kind)]
                 filled |= {column} if cells.null_count < len(cells) else set()
         return {column: left[column][0] for column in filled if left[column]}
-
-
-def _declared_types(schema: Schema) -> dict[str, pa.DataType]:
-    """How a CSV column is read, by name; text where declarations differ, for text can become any of them later."""
-    asked: dict[str, set[str]] = defaultdict(set)
-    for name, column in schema.used.items():
-        for source, kind in zip(table_columns(column, name), (_cell_kind(column), "string")):
-            asked[source].add(kind)
-    for column in (schema.group, schema.time):
-        asked[column].add("string")
-    asked[schema.weight].add("float")
-    asked[schema.label.column].add("float" if schema.label.kind == "regression" else _kind_of(schema.label.positive))
-    return {source: TYPES[kinds.pop() if len(kinds) == 1 else "string"] for source, kinds in asked.items() if source}
-
-
-def _cell_kind(column: Column) -> str:
-    if not isinstance(column, (Categorical, Hashed)):
-        return "float"
-    return "string" if column.delimiter else column.dtype or "string"
-
-
-def _kind_of(value: str | int | float | bool) -> str:
-    return {str: "string", bool: "bool", int: "int", float: "float"}[type(value)]
 
 
 def _stripped(text: pa.Array, markers: Sequence[str] = ()) -> pa.Array:
@@ -417,44 +382,6 @@ def fits(cells: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> bool:
     return True
 
 
-def _records(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each record that is not blank, the header first; for messages, not for speed."""
-    line = 1
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if not _is_utf8(text := ",".join(cells)):
-                    raise DataError(f"{path}, line {line}: a CSV file is UTF-8 text. Got {text[:SHOWN_CHARACTERS]!a}. "
-                                    f"Save it as UTF-8.")
-                if cells:
-                    yield line, cells
-                line = reader.line_num + 1
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{path}, line {line}: cannot be read: {error}.") from error
-
-
-def _line(path: str, row: int) -> int:
-    """The line in which a row of a CSV file begins; counted from the header where the csv module finds fewer rows."""
-    return next((line for place, (line, _) in enumerate(_records(path)) if place == row + 1), row + 2)
-
-
-def _broken_csv(path: str, error: Exception) -> DataError:
-    """The error for a file that Arrow could not parse: the first row with too few or too many fields, if there is one."""
-    fields = 0
-    for line, cells in _records(path):
-        fields = fields or len(cells)
-        if len(cells) != fields:
-            return DataError(f"{path}, line {line}: a row has as many fields as the header, {fields}. Got {len(cells)}: "
-                             f"{','.join(cells)[:SHOWN_CHARACTERS]!r}. Correct the row, or quote the cell that holds a comma.")
-    return DataError(f"{path}: cannot be read as CSV: {_first_line(error)}.")
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether text read with `surrogateescape` had no bytes to escape."""
-    return not any("\udc80" <= character <= "\udcff" for character in text)
-
-
 class _Chosen(Table):
     """The rows of another table for which `mask` (rows,) is true."""
 
@@ -465,12 +392,16 @@ class _Chosen(Table):
     def _type_of(self, column: str) -> pa.DataType:
         return self._table.type_of(column)
 
+    def _content(self, columns: list[str]) -> Any:
+        chosen = hashlib.sha256(np.packbits(self._mask)).hexdigest()
+        return [self._table.identity(columns), len(self._mask), chosen]
+
     def _row_from(self, start: int, row: int) -> int:
         return self._table._row_from(0, int(np.flatnonzero(self._mask)[start + row]))
 
-    def _batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         start = 0
-        for batch in self._table.batches(columns, rows):
+        for batch in self._table.batches(columns, rows, coded):
             yield batch.filter(pa.array(self._mask[start:start + len(batch)]))
             start += len(batch)
 
@@ -498,13 +429,37 @@ def _digest(array: pa.Array, key: tuple[str, ...], streams: dict[tuple[str, ...]
     if is_list(array.type):
         streams[*key, "length"].update(np.asarray(pc.list_value_length(array), np.int64))
         return _digest(array.flatten(), (*key, "item"), streams)
-    numbers = None if is_text(array.type) else array.to_numpy(zero_copy_only=False)
-    if numbers is not None and numbers.dtype != object:
+    if is_text(array.type):
+        return _digest_text(array, key, streams)
+    numbers = array.to_numpy(zero_copy_only=False)
+    if numbers.dtype != object:
         return streams[*key, "value"].update(np.ascontiguousarray(numbers).view(np.uint8))
-    texts = [str(value).encode() for value in array.to_pylist()]
-    streams[*key, "length"].update(np.array([len(text) for text in texts], np.int64))
-    streams[*key, "value"].update(b"".join(texts))
+    _digest_text(pa.array([str(value) for value in array.to_pylist()], pa.large_string()), key, streams)
+
+
+def _digest_text(array: pa.Array, key: tuple[str, ...], streams: dict[tuple[str, ...], Any]) -> None:
+    """Text without nulls: the bytes of each value, end to end, and how many they are."""
+    array = array.cast(pa.large_binary())
+    _, offsets, content = array.buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset:array.offset + len(array) + 1] if len(array) else np.zeros(1, np.int64)
+    streams[*key, "length"].update(np.diff(ends))
+    streams[*key, "value"].update(memoryview(content)[ends[0]:ends[-1]] if content else b"")
 
 
 def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _file_sha256(path: str) -> str:
+    """The sha256 of a file's bytes, found anew if the file was written to."""
+    try:
+        found = os.stat(path)
+        return _bytes_sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+@lru_cache(maxsize=1024)
+def _bytes_sha256(path: str, *_: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

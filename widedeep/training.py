@@ -1,30 +1,34 @@
-"""Fit any compiled Keras model on rows in memory: shuffling, early stopping, best weights, progress. Knows no tower.
+"""Fit any compiled Keras model on any source of rows: shuffling, early stopping, best weights, progress. Knows no tower.
 
-Rows are shuffled and gathered in NumPy, ahead of the consumer, in chunks of many batches; one compiled call then runs a
-chunk's steps. Everything random follows from (seed, epoch).
+Chunks of many batches are made in NumPy, ahead of the consumer; one compiled call then runs a chunk's steps. Everything random
+follows from (seed, epoch).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from widedeep._keras import tf, tf_keras
+from widedeep.ahead import ahead
 from widedeep.errors import OutputError, TrainingError, WidedeepError
 from widedeep.evaluation import metrics
-from widedeep.rows import Bag, Rows
+from widedeep.rows import Bag, Rows, Source
 
 CHUNK = 32_768
 """Rows handed to one compiled call, unless a batch is larger."""
 
-Score = Callable[[np.ndarray, Rows], dict[str, float]]
+PROFILED = 64
+"""After this many steps a profile ends, at the end of the compiled call."""
+
+Score = Callable[[np.ndarray, Source], dict[str, float]]
 
 
 class Tensors(NamedTuple):
@@ -52,6 +56,12 @@ class History:
         """Median over epochs of training rows ÷ seconds spent in training steps."""
         return float(np.median([epoch["examples_per_s"] for epoch in self.epochs])) if self.epochs else 0.0
 
+    @property
+    def input_wait_share(self) -> float:
+        """The share of the seconds of training in which it waited for rows."""
+        seconds = sum(epoch["seconds"] for epoch in self.epochs)
+        return sum(epoch["input_wait_share"] * epoch["seconds"] for epoch in self.epochs) / seconds if seconds else 0.0
+
 
 def tensors(rows: Rows) -> Tensors:
     """Rows as tensors; bags as ragged ones, and a single feature called "" as itself (for models of one input).
@@ -66,24 +76,31 @@ def tensors(rows: Rows) -> Tensors:
 
 def _tensor(part: np.ndarray | Bag) -> tf.Tensor | tf.RaggedTensor:
     if isinstance(part, Bag):
-        return tf.RaggedTensor.from_row_splits(part.flat, part.splits.astype(np.int64), validate=False)
-    return tf.convert_to_tensor(part)
+        return tf.RaggedTensor.from_row_splits(_wide_enough(part.flat), part.splits.astype(np.int64), validate=False)
+    return tf.convert_to_tensor(_wide_enough(part))
+
+
+def _wide_enough(array: np.ndarray) -> np.ndarray:
+    """Whole numbers in a type that TensorFlow looks rows up by."""
+    return array.astype(np.int32) if array.dtype in (np.int8, np.int16) else array
 
 
 def _slice(data: Tensors, start: tf.Tensor, stop: tf.Tensor) -> tuple:
     return tuple(None if part is None else tf.nest.map_structure(lambda whole: whole[start:stop], part) for part in data)
 
 
-def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: Score | None = None, metric: str = "",
+def fit(model: tf_keras.Model, rows: Source, *, valid: Source | None = None, score: Score | None = None, metric: str = "",
         batch: int = 256, epochs: int = 30, patience: int = 3, seed: int = 0,
         callbacks: Sequence[tf_keras.callbacks.Callback] = (), progress: bool | None = None, tensorboard: str | None = None,
-        names: Mapping[str, Sequence[str]] | None = None) -> History:
+        profile: str | None = None, names: Mapping[str, Sequence[str]] | None = None) -> History:
     """Train until the validation metric has not improved for `patience` epochs; the best epoch's weights are restored.
 
-    `score` maps (outputs, valid rows) to figures, `metric` is the one that decides (its direction is known). Ctrl-C ends
-    training and keeps the best so far; before the first epoch is over there is none, and KeyboardInterrupt is raised.
-    `progress` shows a bar (default: when stderr is a terminal). `names` are the column names of float features, for messages.
-    Callbacks are Keras's, as far as they ask for no single optimizer; a batch to them is one compiled call.
+    `rows` and `valid` are `Rows`, or anything else with a length that gives its rows in `chunks`. `score` maps (outputs, valid)
+    to figures, `metric` is the one that decides (its direction is known). Ctrl-C ends training and keeps the best so far;
+    before the first epoch is over there is none, and KeyboardInterrupt is raised. `progress` shows a bar (default: when stderr
+    is a terminal). `tensorboard` and `profile` are folders for TensorBoard: the figures of each epoch, and a trace of some
+    steps. `names` are the column names of float features, for messages. Callbacks are Keras's, as far as they ask for no single
+    optimizer; a batch to them is one compiled call.
 
     Raises: TrainingError if the loss or a weight is not finite, naming the step and the largest input of its batch.
     """
@@ -93,10 +110,11 @@ def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: 
     hooks = tf_keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     hooks.on_train_begin()
     model.stop_training = False
-    with _Display(progress, len(rows), epochs, metric) as display, _Board(tensorboard) as board:
+    profiler = _Profile(profile, skipped=min(1, loop.calls * epochs - 1))
+    with _Display(progress, len(rows), epochs, metric) as display, _Board(tensorboard) as board, profiler:
         try:
             for epoch in range(epochs):
-                figures = loop.epoch(epoch, hooks, display)
+                figures = loop.epoch(epoch, hooks, display, profiler)
                 if valid is not None:
                     hooks.on_test_begin()
                     figures |= {f"valid_{name}": value for name, value in score(predict(model, valid), valid).items()}
@@ -121,13 +139,12 @@ def fit(model: tf_keras.Model, rows: Rows, *, valid: Rows | None = None, score: 
     return history
 
 
-def predict(model: tf_keras.Model, rows: Rows, batch: int = 8192) -> np.ndarray:
+def predict(model: tf_keras.Model, rows: Source, batch: int = 8192) -> np.ndarray:
     """The model's outputs, not training: float32 (rows, outputs)."""
     if not len(rows):
         return np.zeros((0, 1), np.float32)
     forward = _forward(model)
-    parts = (rows.slice(start, start + batch) for start in range(0, len(rows), batch))
-    return np.concatenate([forward(tensors(part).features).numpy() for part in parts])
+    return np.concatenate([forward(tensors(part).features).numpy() for part in rows.chunks(batch)])
 
 
 def _forward(model: tf_keras.Model) -> Callable:
@@ -135,6 +152,30 @@ def _forward(model: tf_keras.Model) -> Callable:
     if "_forward_call" not in vars(model):
         model._forward_call = tf.function(lambda features: model(features, training=False), reduce_retracing=True)
     return model._forward_call
+
+
+def _compiled_steps(model: tf_keras.Model, data: Tensors) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
+    """The compiled steps of a model, kept on it until it is compiled anew, and traced once for chunks of any length."""
+    compiled = (model.optimizer, getattr(model, "compiled_loss", None))
+    kept = vars(model).get("_training_steps")
+    if kept is None or any(was is not now for was, now in zip(kept[0], compiled)):
+        _make_optimizer_variables(model)
+        kept = vars(model)["_training_steps"] = compiled, tf.function(_all_steps(model), reduce_retracing=True)
+    kept[1].get_concrete_function(_of_any_length(data), tf.TensorSpec((), tf.int32))
+    return kept[1]
+
+
+def _all_steps(model: tf_keras.Model) -> Callable[[Tensors, tf.Tensor], tf.Tensor]:
+    def run(data: Tensors, batch: tf.Tensor) -> tf.Tensor:
+        """All steps of a chunk → their losses (steps,)."""
+        rows = tf.shape(tf.nest.flatten(data.labels)[0])[0]
+        steps = (rows + batch - 1) // batch
+        losses = tf.TensorArray(tf.float32, steps)
+        for step in tf.range(steps):
+            part = _slice(data, step * batch, tf.minimum((step + 1) * batch, rows))
+            losses = losses.write(step, tf.cast(_step(model, part), tf.float32))
+        return losses.stack()
+    return run
 
 
 def _steps_per_call(model: tf_keras.Model, batch: int) -> int:
@@ -155,46 +196,59 @@ def _step(model: tf_keras.Model, batch: tuple) -> tf.Tensor:
     return strategy.experimental_local_results(strategy.run(replica, args=(batch,)))[0]
 
 
+def _make_optimizer_variables(model: tf_keras.Model) -> None:
+    """Made inside a compiled step they would have it traced twice."""
+    make = getattr(model.optimizer, "build", None) or getattr(model.optimizer, "_create_all_weights", None)
+    if make:
+        make(model.trainable_variables)
+
+
+def _of_any_length(data: Tensors) -> Tensors:
+    """The types of tensors, whatever their first dimension."""
+    def spec(part: tf.Tensor | tf.RaggedTensor) -> tf.TypeSpec:
+        if isinstance(part, tf.RaggedTensor):
+            return tf.RaggedTensorSpec([None, *part.shape[1:]], part.dtype, part.ragged_rank, part.row_splits.dtype)
+        return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+    return Tensors(*(None if part is None else tf.nest.map_structure(spec, part) for part in data))
+
+
 class _Loop:
     """The compiled steps over shuffled chunks, and the count of steps done."""
 
-    def __init__(self, model: tf_keras.Model, rows: Rows, batch: int, seed: int, names: Mapping[str, Sequence[str]]):
+    def __init__(self, model: tf_keras.Model, rows: Source, batch: int, seed: int, names: Mapping[str, Sequence[str]]):
         self.model, self.rows, self.seed, self.names = model, rows, seed, names
         self.batch, self.steps = min(batch, max(1, len(rows))), 0
-        self.run = tf.function(self._run, reduce_retracing=True)
+        self.size = self.batch * _steps_per_call(model, self.batch)
+        self.calls, self.compiled = -(-len(rows) // self.size), None
 
-    def _run(self, data: Tensors, batch: tf.Tensor) -> tf.Tensor:
-        """All steps of a chunk → their losses (steps,)."""
-        rows = tf.shape(tf.nest.flatten(data.labels)[0])[0]
-        steps = (rows + batch - 1) // batch
-        losses = tf.TensorArray(tf.float32, steps)
-        for step in tf.range(steps):
-            part = _slice(data, step * batch, tf.minimum((step + 1) * batch, rows))
-            losses = losses.write(step, tf.cast(_step(self.model, part), tf.float32))
-        return losses.stack()
-
-    def epoch(self, epoch: int, hooks: tf_keras.callbacks.CallbackList, display: _Display) -> dict[str, float]:
+    def epoch(self, epoch: int, hooks: tf_keras.callbacks.CallbackList, display: _Display,
+              profiler: _Profile) -> dict[str, float]:
         """One pass over the rows in the order of (seed, epoch); returns its figures."""
         hooks.on_epoch_begin(epoch)
         self.model.reset_metrics()
-        start, losses = time.perf_counter(), []
-        for index, (chunk, data) in enumerate(_ahead(self._chunks(epoch))):
+        start, aside, losses = time.perf_counter(), 0.0, []
+        chunks = _Waited(self._chunks(epoch), ahead_of_time=self.calls > 1)
+        for index, (chunk, data) in enumerate(chunks):
             hooks.on_train_batch_begin(index)
-            losses.append(self.run(data, tf.constant(self.batch)).numpy())
+            losses.append(self._run(data))
             self._check(losses[-1], chunk)
             self.steps += len(losses[-1])
             hooks.on_train_batch_end(index, {"loss": float(losses[-1][-1])})
             display.advance(len(chunk))
+            aside += profiler.after(len(losses[-1]))
         self._check_weights(chunk)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - aside
         loss = float(np.mean(np.concatenate(losses), dtype=np.float64))
-        return {"loss": loss, "seconds": seconds, "examples_per_s": len(self.rows) / seconds}
+        return {"loss": loss, "seconds": seconds, "examples_per_s": len(self.rows) / seconds,
+                "input_wait_share": chunks.seconds / seconds}
+
+    def _run(self, data: Tensors) -> np.ndarray:
+        """All steps of a chunk; returns their losses (steps,)."""
+        self.compiled = self.compiled or _compiled_steps(self.model, data)
+        return self.compiled(data, tf.constant(self.batch)).numpy()
 
     def _chunks(self, epoch: int) -> Iterator[tuple[Rows, Tensors]]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        size = self.batch * _steps_per_call(self.model, self.batch)
-        for start in range(0, len(order), size):
-            chunk = self.rows.take(order[start:start + size])
+        for chunk in self.rows.chunks(self.size, np.random.default_rng([self.seed, epoch])):
             yield chunk, tensors(chunk)
 
     def _check(self, losses: np.ndarray, chunk: Rows) -> None:
@@ -229,13 +283,21 @@ def _largest(rows: Rows, names: Mapping[str, Sequence[str]]) -> str:
     return f"The largest input of its batch is {value:g}, in {where}"
 
 
-def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The same items, each made in a thread while the one before is consumed."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item
+class _Waited:
+    """The same items, made ahead or not, and the seconds in which the consumer waited for them."""
+
+    def __init__(self, items: Iterator[Any], ahead_of_time: bool):
+        self.items, self.seconds = ahead(items) if ahead_of_time else items, 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.perf_counter() - start
 
 
 class _Best:
@@ -303,8 +365,7 @@ class _Board:
         try:
             self.writer = tf.summary.create_file_writer(folder) if folder else None
         except tf.errors.OpError as error:
-            raise OutputError(f"Figures for TensorBoard cannot be written to {folder!r}: {error.message}. "
-                              f"Choose another folder.") from error
+            raise _unwritable("Figures for TensorBoard", folder, error.message) from error
 
     def __enter__(self) -> _Board:
         return self
@@ -319,3 +380,55 @@ class _Board:
     def __exit__(self, *_: object) -> None:
         if self.writer:
             self.writer.close()
+
+
+def _unwritable(what: str, folder: str, reason: str) -> OutputError:
+    return OutputError(f"{what} cannot be written to {folder!r}: {reason}. Choose another folder.")
+
+
+class _Profile:
+    """A trace of some steps for TensorBoard, if a folder was asked for; it begins after `skipped` compiled calls."""
+
+    def __init__(self, folder: str | None, skipped: int):
+        self.folder, self.skipped, self.left, self.running = folder, skipped, PROFILED, False
+
+    def __enter__(self) -> _Profile:
+        if self.folder:
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+            except OSError as error:
+                raise _unwritable("A profile", self.folder, error.strerror) from error
+            self._start_if_due()
+        return self
+
+    def after(self, steps: int) -> float:
+        """Count a compiled call of so many steps; returns the seconds that starting or ending the trace took."""
+        start = time.perf_counter()
+        if self.running:
+            self.left -= steps
+            if self.left <= 0:
+                self._stop()
+        elif self.folder and self.skipped:
+            self.skipped -= 1
+            self._start_if_due()
+        return time.perf_counter() - start
+
+    def _start_if_due(self) -> None:
+        if self.skipped:
+            return
+        try:
+            tf.profiler.experimental.start(self.folder)
+        except tf.errors.AlreadyExistsError as error:
+            raise WidedeepError("A profile cannot be taken while another one is. End that one first.") from error
+        self.running = True
+
+    def _stop(self) -> None:
+        self.running = False
+        try:
+            tf.profiler.experimental.stop()
+        except tf.errors.OpError as error:
+            raise _unwritable("A profile", self.folder, error.message) from error
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self._stop()

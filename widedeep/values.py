@@ -9,7 +9,8 @@ floats "4" and "4.0" are 4. A column of text takes them for different values, un
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,8 @@ class Values:
     """One id column of a batch: `codes` index `distinct`; −1 is missing.
 
     Single-valued: codes (rows,), `splits` None. Lists: codes of all elements, row r has codes[splits[r]:splits[r+1]] and
-    `null` (rows,) marks the rows whose list is missing; `weights`, where declared, has one number per element.
+    `null` (rows,) marks the rows whose list is missing; `weights`, where declared, has one number per element. `known` is what
+    was derived from `distinct`; batches that share the distinct values share it.
     """
 
     distinct: pa.Array
@@ -50,17 +52,51 @@ class Values:
     splits: np.ndarray | None = None
     null: np.ndarray | None = None
     weights: np.ndarray | None = None
+    known: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.codes) if self.splits is None else len(self.splits) - 1
 
+    def once(self, what: str, derive: Callable[[pa.Array], np.ndarray]) -> np.ndarray:
+        """What follows from the distinct values alone, by name: derived for the first batch that has them.
+
+        >>> Values(pa.array([1, 2]), np.array([1, 0])).once("doubled", lambda distinct: 2 * np.asarray(distinct))
+        array([2, 4])
+        """
+        if what not in self.known:
+            self.known[what] = derive(self.distinct)
+        return self.known[what]
+
     def present(self) -> pa.DictionaryArray:
         """The values that are not missing, as an Arrow dictionary array: what a vocabulary counts.
 
-        >>> Values(pa.array(["a", "b"]), np.int32([1, -1, 0, 1])).present().to_pylist()
+        >>> Values(pa.array(["a", "b"]), np.array([1, -1, 0, 1])).present().to_pylist()
         ['b', 'a', 'b']
         """
         return pa.DictionaryArray.from_arrays(pa.array(self.codes[self.codes >= 0]), self.distinct)
+
+
+class Lexicon:
+    """The dictionary that a column had last, in canonical form: batches that share a dictionary have it mapped once.
+
+    Batches of one Parquet row group do. Dictionaries are compared by what they hold, not by where they lie.
+    """
+
+    def __init__(self) -> None:
+        self._raw: pa.Array | None = None
+        self._distinct, self._codes = pa.nulls(0), np.zeros(0, np.intp)
+        self._known: dict[str, np.ndarray] = {}
+
+    def values(self, encoded: pa.DictionaryArray, kind: str, missing: tuple[str, ...]) -> Values:
+        """Single values by their whole dictionary. Raises: pa.ArrowInvalid or OverflowError if an entry is not of `kind`."""
+        if self._raw is None or not self._raw.equals(encoded.dictionary):
+            raw = decoded(encoded.dictionary)
+            places = np.append(np.arange(len(raw)), -1)
+            self._distinct, self._codes = _fitting(*_without(raw, places, _absent(raw, missing)), kind)
+            self._raw, self._known = encoded.dictionary, {}
+        codes = _codes(encoded)
+        unmoved = len(self._distinct) == len(self._raw)
+        return Values(self._distinct, codes if unmoved else self._codes[codes], known=self._known)
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -148,15 +184,16 @@ def numbers(array: pa.Array, place: Place, *, missing: tuple[str, ...] = ()) -> 
 
 
 def categories(array: pa.Array, kind: str, place: Place, *, missing: tuple[str, ...] = (), delimiter: str | None = None,
-               weights: pa.Array | None = None) -> Values:
+               weights: pa.Array | None = None, lexicon: Lexicon | None = None) -> Values:
     """An id column (rows,) in canonical form; text equal to one of `missing` is missing.
 
-    A `delimiter` splits cells of text into lists, and those of `weights`; a cell without text is an empty list.
+    A `delimiter` splits cells of text into lists, and those of `weights`; a cell without text is an empty list. The distinct
+    values are those that occur; with a `lexicon`, which is the column's own, they may be all of a dictionary.
     Raises: DataError for values that are not of `kind` (first such value and its row), and for weights that do not match.
 
     >>> values = categories(pa.array(["a", "?", "a", None]), "string", Place("job"), missing=("?",))
     >>> values.codes
-    array([ 0, -1,  0, -1], dtype=int32)
+    array([ 0, -1,  0, -1])
     >>> categories(pa.array([[1, 2], [], [None, 2]]), "int", Place("shop")).splits
     array([0, 2, 2, 3])
     """
@@ -168,12 +205,11 @@ def categories(array: pa.Array, kind: str, place: Place, *, missing: tuple[str, 
         if weights is not None:
             raise DataError(f"Column {place.column!r}: weights belong to a column of lists. Got {array.type}. "
                             f"Leave the weights out, or give a delimiter.")
-        return Values(*_encode(array, kind, place, missing))
-    null = np.asarray(array.is_null())
+        return _encode(array, kind, place, missing, lexicon)
     splits = _splits(array)
-    distinct, codes = _encode(array.flatten(), kind, place, missing, splits)
-    values = Values(distinct, codes, splits, null, _element_weights(weights, splits, place))
-    return _without_missing(values)
+    values = _encode(array.flatten(), kind, place, missing, lexicon, splits)
+    return _without_missing(replace(values, splits=splits, null=np.asarray(array.is_null()),
+                                    weights=_element_weights(weights, splits, place)))
 
 
 def decoded(array: pa.Array) -> pa.Array:
@@ -209,20 +245,34 @@ def _splits(array: pa.Array) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _encode(array: pa.Array, kind: str, place: Place, missing: tuple[str, ...],
-            splits: np.ndarray | None = None) -> tuple[pa.Array, np.ndarray]:
-    """Values of the canonical kind, those that occur, and each cell's code; −1 where null, NaN or a missing marker."""
+def _encode(array: pa.Array, kind: str, place: Place, missing: tuple[str, ...], lexicon: Lexicon | None,
+            splits: np.ndarray | None = None) -> Values:
+    """Single values of the canonical kind; null, NaN and missing markers have the code −1."""
     is_dictionary = pa.types.is_dictionary(array.type)
     kind_of_type(array.type.value_type if is_dictionary else array.type, place.column)
     encoded = array if is_dictionary else array.dictionary_encode()
-    raw, codes = decoded(encoded.dictionary), np.asarray(pc.fill_null(encoded.indices.cast(pa.int32()), -1))
+    if lexicon is not None:
+        with suppress(pa.ArrowInvalid, OverflowError):
+            return lexicon.values(encoded, kind, missing)
+    raw, codes = decoded(encoded.dictionary), _codes(encoded)
     idle = np.ones(len(raw) + 1, bool)
     idle[codes] = False
     raw, codes = _without(raw, codes, idle[:-1] | _absent(raw, missing))
     try:
-        values = _canonical(raw, kind)
+        return Values(*_fitting(raw, codes, kind))
     except (pa.ArrowInvalid, OverflowError):
         raise _misfit(raw, codes, kind, place, splits) from None
+
+
+def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
+    """A dictionary array's indices, −1 for null: intp (n,)."""
+    codes = encoded.indices.cast(pa.int64())
+    return np.asarray(codes.fill_null(-1) if codes.null_count else codes).astype(np.intp, copy=False)
+
+
+def _fitting(raw: pa.Array, codes: np.ndarray, kind: str) -> tuple[pa.Array, np.ndarray]:
+    """Distinct values that are there in the canonical kind, and the codes into them; text may turn out to be a NaN."""
+    values = _canonical(raw, kind)
     return _without(values, codes, _absent(values, ()))
 
 
@@ -236,7 +286,7 @@ def _without(values: pa.Array, codes: np.ndarray, gone: np.ndarray) -> tuple[pa.
     """Distinct values without some, and the codes into what is left; −1 for those that are gone."""
     if not gone.any():
         return values, codes
-    kept = np.append(np.where(gone, -1, np.cumsum(~gone) - 1), -1).astype(np.int32)
+    kept = np.append(np.where(gone, -1, np.cumsum(~gone) - 1), -1)
     return values.filter(pa.array(~gone)), kept[codes]
 
 

