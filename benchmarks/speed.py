@@ -47,7 +47,7 @@ def main() -> None:
     result: dict[str, Any] = {"figures": figures, "quick": chosen.quick}
     for one in found:
         result |= one
-    if chosen.save and set(parts) != set(MEASURE):
+    if chosen.save and set(parts) != set(MEASURE) and (record.RESULTS / "speed.json").exists():
         before = record.committed("speed")
         result = before | result | {"figures": before["figures"] | figures}
     record.publish("speed", result, chosen, _show)

@@ -71,9 +71,9 @@ class Inputs(ABC):
     def valid(self, encoder: Encoder, table: Table) -> Source:
         """The validation rows."""
 
+    @abstractmethod
     def fingerprint(self, table: Table, columns: Sequence[str]) -> str:
         """The fingerprint of columns' values."""
-        return table.fingerprint(columns)
 
     def fit(self, schema: Schema, table: Table) -> Encoder:
         """An encoder fitted now, behind a bar."""
@@ -100,6 +100,9 @@ class InMemory(Inputs):
 
     def valid(self, encoder: Encoder, table: Table) -> Source:
         return _joined(self.encode(encoder, table), table)
+
+    def fingerprint(self, table: Table, columns: Sequence[str]) -> str:
+        return table.fingerprint(columns)
 
 
 def _joined(batches: Iterator[Rows], table: Table, observe: Callable[[Rows], None] = len) -> Rows:
@@ -219,6 +222,9 @@ class Streamed(Inputs):
     def valid(self, encoder: Encoder, table: Table) -> Source:
         require_weight(encoder.schema, table)
         return Stream(lambda: (rows for rows, _ in encoder.stream(Frugal(table))), table.num_rows)
+
+    def fingerprint(self, table: Table, columns: Sequence[str]) -> str:
+        return table.fingerprint(columns)
 
 
 def answers(encoder: Encoder, table: Table) -> Rows:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from widedeep.tables import Table
 
-FRUGAL_ROWS = 32_768
+FRUGAL_ROWS = 16_384
+"""Rows that are read at once where memory counts more than the last tenth of speed."""
 
 
 class _View(Table, ABC):
