@@ -14,10 +14,11 @@ from typing import Any
 
 from prose_linear import LINEAR_BLOCKS
 from prose_mnist import MNIST_BLOCKS
+from prose_speed import SPEED_BLOCKS
 from record import committed, table, where
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -85,7 +86,7 @@ def measured() -> str:
 
 
 JOINT_BLOCKS = {function.__name__: function for function in (adult, rare_ids, measured)}
-BLOCKS: dict[str, Callable[[], str]] = JOINT_BLOCKS | LINEAR_BLOCKS | MNIST_BLOCKS
+BLOCKS: dict[str, Callable[[], str]] = JOINT_BLOCKS | LINEAR_BLOCKS | MNIST_BLOCKS | SPEED_BLOCKS
 
 
 def main() -> None:
