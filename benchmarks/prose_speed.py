@@ -23,7 +23,8 @@ def speed_figures() -> str:
         most = which == "at most"
         met = "not measured" if value is None else "yes" if (value <= wanted if most else value >= wanted) else "no"
         rows.append((f"`{name}`", f"{'≤' if most else '≥'} {wanted:,}", _number(value), met))
-    return table("figure | wanted | measured | met", *rows) + f"\n\nOne run, medians; {where(result)}."
+    said = f"Medians; what is compared was measured in one run; {where(result)}."
+    return table("figure | wanted | measured | met", *rows) + f"\n\n{said}"
 
 
 def _number(value: float | None) -> str:

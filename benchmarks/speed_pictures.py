@@ -29,8 +29,8 @@ def systems(figure: Any, train: dict[str, Any]) -> None:
             axes.barh(place, rates[f"{name}, bare"], color=BARE, height=0.8)
         axes.barh(place, rates[name], color=OURS if name.startswith("widedeep") else THEIRS, height=0.45)
         axes.text(rates[name], place, f" {rates[name]:,.0f}", va="center", fontsize=8)
-    axes.set(yticks=range(len(names)), yticklabels=[_label(name) for name in names], xlabel="examples/s (pale: its bare MLP)",
-             title="26 ids of 100,000 rows, 13 numbers, 10 crosses, 1024-512-256, batch 4096")
+    axes.set(yticks=range(len(names)), yticklabels=[_label(name) for name in names], xlabel="examples/s (pale: its bare MLP)")
+    figure.suptitle("26 ids of 100,000 rows, 13 numbers, 10 crosses, 1024-512-256, batch 4096", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
@@ -54,8 +54,8 @@ def vocabulary(figure: Any, scale: dict[str, Any]) -> None:
     for system, found in points.items():
         style = {"color": OURS, "linewidth": 2} if system.startswith("widedeep") else {}
         axes.plot(*zip(*sorted(found)), marker="o", markersize=4, label=_label(system), **style)
-    axes.set(xscale="log", yscale="log", xlabel="rows a table", ylabel="milliseconds a step",
-             title="A step by size of the tables")
+    axes.set(xscale="log", xlabel="rows a table", ylabel="milliseconds a step", title="A step by size of the tables",
+             ylim=(0, 1.15 * max(milliseconds for found in points.values() for _, milliseconds in found)))
     _plain(axes)
 
 
@@ -66,7 +66,7 @@ def memory(figure: Any, found: dict[str, Any]) -> None:
     axes = figure.subplots()
     axes.plot(counts, [one["peak_gb"] - one["tables_gb"] for one in found.values()], marker="o", color=OURS, label="widedeep")
     axes.set(xlabel="million rows streamed", ylabel="GB above the tables", title="Peak memory of `widedeep train --stream`",
-             ylim=(0, None))
+             ylim=(0, 1.3 * max(one["peak_gb"] - one["tables_gb"] for one in found.values())))
     _plain(axes)
 
 

@@ -115,7 +115,7 @@ class Dense(tf_keras.layers.Dense):
     """A dense layer without activation, computed in the precision of its inputs; its weights stay float32.
 
     The bias's gradient is a matrix product with ones: as fast as TensorFlow's own sum over the batch, which in bfloat16 is
-    wrong by half, for it adds thousands of numbers in eight bits.
+    far off, for it adds thousands of numbers in eight bits.
     """
 
     def __init__(self, units: int, seed: int, name: str, use_bias: bool = True):
