@@ -53,7 +53,7 @@ def load_adult(path: str | os.PathLike | None = None) -> Dataset:
     """
     folder = DATA / "adult" if path is None else Path(path)
     for file, digest in ADULT_FILES.items():
-        _verify(folder / file, digest)
+        verify(folder / file, digest, ADULT_LOST, "must be the file whose sha256 is", "data/adult")
     schema = adult_schema()
     train, test = (Table.of(folder / file, schema) for file in ADULT_FILES)
     return Dataset("adult", train, test, schema, ADULT_CITATION)
@@ -71,11 +71,17 @@ def adult_schema() -> Schema:
                   missing=("?",))
 
 
-def _verify(file: Path, digest: str) -> None:
+ADULT_LOST = ("load_adult needs this file, and the package does not carry it. Take data/adult from the project's repository "
+              "(the content is UCI Adult, Becker & Kohavi 1996, CC BY 4.0, https://archive.ics.uci.edu/dataset/2/adult) and "
+              "give the folder: load_adult(path=...).")
+
+
+def verify(file: Path, digest: str, lost: str, rule: str, source: str) -> None:
+    """Check that a data file is there (else say `lost`) and has this sha256 (else say `rule` and its `source`).
+
+    Raises: DataError naming the file.
+    """
     if not file.is_file():
-        raise DataError(f"{file}: load_adult needs this file, and the package does not carry it. Take data/adult from the "
-                        f"project's repository (the content is UCI Adult, Becker & Kohavi 1996, CC BY 4.0, "
-                        f"https://archive.ics.uci.edu/dataset/2/adult) and give the folder: load_adult(path=...).")
+        raise DataError(f"{file}: {lost}")
     if (got := hashlib.sha256(file.read_bytes()).hexdigest()) != digest:
-        raise DataError(f"{file}: must be the file whose sha256 is {digest}. Got {got}. Take data/adult from the project's "
-                        f"repository again.")
+        raise DataError(f"{file}: {rule} {digest}. Got {got}. Take {source} from the project's repository again.")

@@ -5,7 +5,6 @@ Images are rows of one feature, uint8 (n, 28, 28, 1), that each model scales to 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import zipfile
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from widedeep import training
 from widedeep._keras import tf, tf_keras
-from widedeep.datasets import DATA
+from widedeep.datasets import DATA, verify
 from widedeep.errors import DataError, unknown_names
 from widedeep.rows import Rows
 from widedeep.tracing import trace
@@ -69,14 +68,13 @@ def _load_keras() -> Digits:
     return Digits(rows_of(*train, where="tf_keras.datasets, training"), rows_of(*test, where="tf_keras.datasets, test"))
 
 
+LOST = ("MNIST needs this file, and the package does not carry it. Take data/mnist from the project's repository (LeCun, "
+        "Cortes & Burges 1998, CC BY-SA 3.0) and give the folder (--data PATH), or --data keras for the copy of "
+        "tf_keras.datasets.")
+
+
 def _read(file: Path, digest: str) -> Rows:
-    if not file.is_file():
-        raise DataError(f"{file}: MNIST needs this file, and the package does not carry it. Take data/mnist from the project's "
-                        f"repository (LeCun, Cortes & Burges 1998, CC BY-SA 3.0) and give the folder (--data PATH), or "
-                        f"--data keras for the copy of tf_keras.datasets.")
-    if (got := hashlib.sha256(file.read_bytes()).hexdigest()) != digest:
-        raise DataError(f"{file}: is damaged. Expected sha256 {digest}. Got {got}. Take data/mnist from the project's "
-                        f"repository again.")
+    verify(file, digest, LOST, "is damaged. Expected sha256", "data/mnist")
     return _unpack(file)
 
 
