@@ -33,7 +33,7 @@ from widedeep.rows import Rows
 from widedeep.training import _slice, tensors
 
 SHAPE = shapes.SHAPES["criteo"]
-ROUNDS, STEPS = 11, 4
+ROUNDS, STEPS = 9, 12
 RATE = 0.05
 
 
@@ -62,6 +62,13 @@ def _spread_by_segments(rows: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, C
     return tf.gather(rows, place), gradient
 
 
+def _subtract(self: optimizers.AdaGrad, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor, apply_state: Any = None) -> Any:
+    settings, squares = apply_state[(var.device, var.dtype.base_dtype)], self.get_slot(var, "accumulator")
+    n = tf.gather(squares, indices) + tf.square(grad)
+    change = settings["lr_t"] * grad / (tf.sqrt(n) + settings["epsilon"])
+    return tf.group(var.scatter_sub(tf.IndexedSlices(change, indices)), squares.scatter_update(tf.IndexedSlices(n, indices)))
+
+
 def _kernels(kind: type) -> tuple[type, str, Any]:
     base = next(base for base in kind.__mro__ if base.__module__.startswith("tf_keras"))
     return kind, "_resource_apply_sparse", vars(base)["_resource_apply_sparse"]
@@ -78,12 +85,13 @@ WAYS: dict[str, tuple] = {
     "shipped": (),
     "shipped, but the optimizer finds distinct rows again": (FIND_AGAIN,),
     "shipped, but the wide tower's gradients summed as segments": ((towers, "_spread", _spread_by_segments),),
+    "shipped, but AdaGrad subtracts from rows in place": ((optimizers.AdaGrad, "_resource_apply_sparse", _subtract),),
     "shipped, but TensorFlow's own bias gradient": ((towers, "_add_bias", tf.nn.bias_add),),
 }
 
 
 def batches() -> Rows:
-    """Encoded rows of a few batches."""
+    """Encoded rows of all the batches of a round."""
     data = shapes.draw(SHAPE, STEPS * SHAPE.batch)
     wide = shapes.packed(np.concatenate([data.ids, data.crosses], 1) + 3, tuple(rows + 3 for rows in SHAPE.wide_rows))
     deep = shapes.packed(data.ids + 3, tuple(rows + 3 for rows in SHAPE.rows))

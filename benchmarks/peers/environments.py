@@ -114,7 +114,7 @@ class Peer:
             self._process.stdin.write(kind + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass
+            pass  # the process has ended: `_heard` says how
         heard = self._heard()
         self.loss = heard["loss"]
         return heard["examples"] / heard["seconds"]

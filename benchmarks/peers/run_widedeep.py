@@ -94,9 +94,10 @@ class System:
 
 
 def bare(shape: shapes.Shape, precision: str, steps: int) -> tf.types.experimental.PolymorphicFunction:
-    """All steps of the shape's MLP under AdaGrad, the gradient of its input included, as one compiled call → mean loss."""
-    if shape.batch_norm or shape.dropout:
-        raise ValueError("The bare MLP is dense layers and ReLUs only.")
+    """All steps of the shape's MLP under AdaGrad, the gradient of its input included, as one compiled call → mean loss.
+
+    Dense layers and ReLUs, without batch norm and dropout.
+    """
     widths = (shape.width, *shape.hidden, 1)
     weights = [tf.Variable(tf.random.normal((a, b), stddev=a**-0.5)) for a, b in zip(widths, widths[1:])]
     weights += [tf.Variable(tf.zeros(b)) for b in widths[1:]]
