@@ -75,9 +75,7 @@ def _kernels(kind: type) -> tuple[type, str, Any]:
 
 
 KERNELS = (_kernels(optimizers.FTRL), _kernels(optimizers.AdaGrad))
-FIND_AGAIN = (optimizers._RowUpdates, "_resource_apply_sparse_duplicate_indices",
-              vars(next(base for base in optimizers.FTRL.__mro__ if "_resource_apply_sparse_duplicate_indices" in vars(base)
-                        and base is not optimizers._RowUpdates))["_resource_apply_sparse_duplicate_indices"])
+FIND_AGAIN = (optimizers.TowerOptimizers, "apply_distinct", optimizers.TowerOptimizers.apply_gradients)
 WAYS: dict[str, tuple] = {
     "every id gathered, rows found and summed by the optimizer, TensorFlow's sparse kernels":
         (*KERNELS, FIND_AGAIN, (towers.EmbeddingTable, "_gather", _gather_every_id)),

@@ -55,15 +55,19 @@ def main() -> None:
                      f"Got {', '.join(sorted(unknown))}.")
     if chosen.peers and chosen.quick:
         parser.error("--quick leaves the peers out. Give --quick or --peers.")
-    found = [MEASURE[part](chosen.quick, chosen.peers) for part in parts]
-    figures = {name: value for one in found for name, value in one.pop("figures").items()}
-    result: dict[str, Any] = {"figures": figures, "quick": chosen.quick}
-    for one in found:
-        result |= one
-    if chosen.save and set(parts) != set(MEASURE) and (record.RESULTS / "speed.json").exists():
-        before = record.committed("speed")
-        result = before | result | {"figures": before["figures"] | figures}
-    record.publish("speed", result, chosen, _show)
+    if chosen.quick and chosen.save:
+        parser.error("--quick is a glance and is not kept. Leave --save or --quick out.")
+    result: dict[str, Any] = _kept() if chosen.save else {}
+    for part in parts:
+        result[part] = MEASURE[part](chosen.quick, chosen.peers) | {"date": record.where_and_when()["date"]}
+    figures = {name: value for part in MEASURE if part in result for name, value in result[part]["figures"].items()}
+    record.publish("speed", {"figures": figures, "quick": chosen.quick} | result, chosen, _show)
+
+
+def _kept() -> dict[str, Any]:
+    """The parts that were measured and kept before."""
+    known = record.committed("speed") if (record.RESULTS / "speed.json").exists() else {}
+    return {part: known[part] for part in MEASURE if part in known}
 
 
 def train(quick: bool, peers: bool) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def train(quick: bool, peers: bool) -> dict[str, Any]:
     if not quick:
         systems = [System("widedeep", "adult"), *[System("pytorch_widedeep", "adult")] * peers]
         found["adult"] = Turns(systems, ("joint", "bare"), rounds, 20 * steps)
-    return {"train": {shape: turns.record() for shape, turns in found.items()}, "figures": _train_figures(found)}
+    return {"shapes": {shape: turns.record() for shape, turns in found.items()}, "figures": _train_figures(found)}
 
 
 def _train_figures(found: dict[str, Turns]) -> dict[str, float]:
@@ -94,19 +98,20 @@ def _train_figures(found: dict[str, Turns]) -> dict[str, float]:
 def _over(found: dict[str, Turns]) -> dict[str, float]:
     """How many times as fast ours is, where theirs was measured."""
     return {figure: found[shape].ratio(ours, theirs) for figure, (shape, ours, theirs) in OVER.items()
-            if shape in found and found[shape].has(theirs)}
+            if shape in found and found[shape].has(ours) and found[shape].has(theirs)}
 
 
 def scale(quick: bool, peers: bool) -> dict[str, Any]:
-    """The step by the size of the tables."""
+    """The step by the size of the tables: ours, all sizes in turn; and beside the peers, all systems in turn at each size."""
     rounds, steps = (3, 4) if quick else (7, 16)
     sizes = (SIZES[0], SIZES[-1]) if quick else SIZES
     ours = Turns([System("widedeep", "criteo", rows=rows) for rows in sizes], ("joint",), rounds, steps)
     step = {system: ours.shape.batch / ours.median(system) for system in ours.rates}
-    names = ("pytorch_widedeep", "torch_sparse", "deepctr_torch", "keras") if peers else ()
-    theirs = [Turns([System(name, "criteo", rows=rows)], ("joint",), 3, 4).record() for name in names for rows in sizes]
+    names = ("widedeep", "pytorch_widedeep", "torch_sparse", "deepctr_torch", "keras") if peers else ()
+    beside = [Turns([System(name, "criteo", rows=rows) for name in names], ("joint",), 3, steps).record()
+              for rows in sizes if names]
     first, last = (f"widedeep f32, {rows:,} rows" for rows in (sizes[0], sizes[-1]))
-    return {"scale": {"step_s": step, "widedeep": ours.record(), "peers": theirs},
+    return {"step_s": step, "widedeep": ours.record(), "beside": beside,
             "figures": {"vocabulary_1m_over_1k": ours.ratio(first, last)}}
 
 
@@ -133,7 +138,7 @@ def _show(result: dict[str, Any]) -> None:
         met = (value <= wanted) if which == "at most" else (value >= wanted)
         said = f"wanted {which} {wanted:,}: {'yes' if met else 'no'}" if which else ""
         print(f"{name:<32} {f'{value:,.0f}' if value > 1000 else f'{value:.3f}':>12}  {said}")
-    for shape in result.get("train", {}).values():
+    for shape in result.get("train", {}).get("shapes", {}).values():
         for system, rates in shape["examples_per_s"].items():
             print(f"  {system:<32} {np.median(rates):>12,.0f} examples/s  ({min(rates):,.0f} to {max(rates):,.0f})")
         for system, error in shape["failed"].items():

@@ -44,7 +44,7 @@ def vocabulary(figure: Any, scale: dict[str, Any]) -> None:
     """Milliseconds a step by rows a table."""
     points: dict[str, list[tuple[int, float]]] = {}
     steps = dict(scale["step_s"])
-    for found in scale["peers"]:
+    for found in scale["beside"]:
         steps |= {name: 4096 / float(np.median(rates)) for name, rates in found["examples_per_s"].items()}
     for name, seconds in steps.items():
         system, _, rows = name.rpartition(", ")
@@ -81,9 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=PICTURES, help="the folder to write to (default docs/pictures)")
     out, result = parser.parse_args().out, committed("speed")
-    draw(out / "speed-systems.svg", systems, result["train"])
+    draw(out / "speed-systems.svg", systems, result["train"]["shapes"])
     draw(out / "speed-vocabulary.svg", vocabulary, result["scale"])
-    draw(out / "speed-memory.svg", memory, result["memory"])
+    draw(out / "speed-memory.svg", memory, result["memory"]["rows"])
 
 
 if __name__ == "__main__":

@@ -168,6 +168,30 @@ def test_touches_count_each_training_row_and_parameters_follow_from_them():
     assert counts["deep"]["touched"] == (model.touches["deep.4"] > 0).sum() * 4 + 8 * 8 + 8 + 8 + 1
 
 
+def test_touches_of_a_table_much_larger_than_a_batch_are_the_same(monkeypatch):
+    encoder, rows = encoded(rare_schema(), rare())
+    found = []
+    for vast in (0, 10**9):
+        monkeypatch.setattr("widedeep.model.VAST", vast)
+        model = WideDeep(rare_schema(), encoder)
+        model.observe(rows)
+        found.append(model.touches["wide"])
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_step_of_ones_own_may_pass_through_the_towers_twice():
+    schema, table = xor_schema(), xor(200)
+    encoder, rows = encoded(schema, table)
+    at_once, in_halves = WideDeep(schema, encoder), WideDeep(schema, encoder)
+    halves = [tensors(rows.slice(0, 100)), tensors(rows.slice(100, 200))]
+    for model, parts in ((at_once, [tensors(rows)]), (in_halves, halves)):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([model.compute_loss(part, training=True) for part in parts])
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+    for name, value in at_once.state().items():
+        np.testing.assert_allclose(in_halves.state()[name], value, atol=STEP, err_msg=name)
+
+
 def test_trace_tells_everything_between_a_batch_and_its_probability():
     table, schema = xor(50), replace(xor_schema(), deep=replace(xor_schema().deep, dropout=0.5, batch_norm=True))
     encoder, rows = encoded(schema, table)

@@ -86,4 +86,4 @@ def test_the_ingest_part_measures_rows_a_second_cold_and_from_the_cache(monkeypa
     monkeypatch.setattr(speed_ingest, "QUICK_ROWS", 5_000)
     result = speed_ingest.measure(quick=True)
     assert set(result["figures"]) == {"ingest_rows_per_s", "cached_rows_per_s"} and min(result["figures"].values()) > 0
-    assert len(result["ingest"]["cold_rows_per_s"]) == len(result["ingest"]["cached_rows_per_s"]) == 3
+    assert len(result["cold_rows_per_s"]) == len(result["cached_rows_per_s"]) == 3

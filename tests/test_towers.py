@@ -64,6 +64,15 @@ def test_batch_norm_in_one_kernel_is_keras_batch_norm(training):
         np.testing.assert_allclose(mine, theirs, rtol=1 / 512)  # the one kernel divides variances by n − 1
 
 
+def test_batch_norm_of_no_rows_moves_nothing():
+    layer = BatchNorm("batch_norm")
+    layer.build((None, 3))
+    before = layer.get_weights()
+    assert layer(tf.zeros((0, 3)), training=True).shape == (0, 3)
+    for now, was in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, was)
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_dropout_drops_its_share_scales_the_rest_and_goes_on_where_its_state_was(dtype):
     layer, ones = Dropout(0.25, seed=3, name="dropout"), tf.ones((1000, 33), dtype)

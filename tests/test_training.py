@@ -51,6 +51,14 @@ def test_it_is_gradient_descent_over_shuffled_batches_of_every_row():
     np.testing.assert_allclose(model.get_weights()[1], bias, atol=1e-4)
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_rows_and_not_over_means_so_far():
+    rows, model = linear_rows(130), linear_model(rate=0.0)
+    model.set_weights([np.float32([[1], [0], [0]]), np.float32([0])])
+    history = training.fit(model, rows, epochs=2, batch=64, seed=3)
+    expected = metrics.logloss_from_logits(rows.labels, rows.features[""][:, 0].astype(np.float64))
+    assert [epoch["loss"] for epoch in history.epochs] == pytest.approx([expected, expected], abs=OP)
+
+
 @pytest.mark.parametrize("metric, values, best", [("auc", [0.6, 0.8, 0.7, 0.7], 2), ("logloss", [0.6, 0.4, 0.5, 0.5], 2)])
 def test_early_stopping_knows_the_direction_and_restores_the_best_epoch_with_its_optimizer(metric, values, best):
     answers, kept, model = iter(values), [], linear_model(optimizer=tf_keras.optimizers.legacy.Adagrad(0.1))
@@ -102,7 +110,7 @@ def test_interrupted_before_the_first_epoch_is_over_there_is_nothing_to_keep():
 def test_an_update_that_breaks_the_weights_is_noticed_though_its_loss_was_finite():
     rows = linear_rows()
     large = Rows({"": rows.features[""] * 100}, rows.labels)
-    with pytest.raises(TrainingError, match=r"A weight is not finite at step 1\. The largest input of its batch is"):
+    with pytest.raises(TrainingError, match=r"A weight is not finite by step 1\. The largest input of its batch is"):
         training.fit(linear_model(rate=3e38), large, epochs=1, batch=10**12)
 
 

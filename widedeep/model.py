@@ -21,6 +21,9 @@ from widedeep.towers import DeepTower, EmbeddingTable, WideTower, layer_name
 from widedeep.tracing import named_weights, trace
 from widedeep.training import tensors
 
+VAST = 8
+"""A table has many rows if it has this many times as many as a batch has ids."""
+
 CHANGED = "The model was changed after it was saved."
 
 
@@ -87,7 +90,8 @@ class WideDeep(tfrs.models.Model):
             loss = self.compute_loss(inputs, training=True)
         gradients = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
         loss, weight = tf.distribute.get_replica_context().all_reduce("SUM", [loss, _total_weight(inputs)])
-        self.optimizer.apply_gradients(optimizers.as_expected(self.optimizer, gradients, weight))
+        apply = getattr(self.optimizer, "apply_distinct", self.optimizer.apply_gradients)
+        apply(optimizers.as_expected(self.optimizer, gradients, weight))
         return {"loss": loss / weight}
 
     def test_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
@@ -108,7 +112,7 @@ class WideDeep(tfrs.models.Model):
             for name in ([layout.matrix] if layout.singles else []) + [layout.ids_of(bag) for bag in layout.bags]:
                 part = rows.features[name]
                 ids = part.flat if isinstance(part, Bag) else part.ravel()
-                self.touches[layout.name] += np.bincount(ids[ids >= 0], minlength=layout.rows).astype(np.uint32)
+                _count(self.touches[layout.name], ids[ids >= 0])
 
     def settle(self) -> None:
         """Give rows that no training row touched their column's count-weighted mean row, so that they do not score as noise.
@@ -176,6 +180,14 @@ class WideDeep(tfrs.models.Model):
             model.touches[name] = saved.astype(np.uint32)
         _assign(model._optimizer_variables(), optimizer_state, "optimizer state")
         return model
+
+
+def _count(touches: np.ndarray, ids: np.ndarray) -> None:
+    """Add one for each id; a table much larger than the batch is not passed over."""
+    if len(touches) > VAST * len(ids):
+        np.add.at(touches, ids, np.uint32(1))
+    else:
+        touches += np.bincount(ids, minlength=len(touches)).astype(np.uint32)
 
 
 def _total_weight(inputs: tuple) -> tf.Tensor:

@@ -2,8 +2,8 @@
 
 The two shipped optimizers see the gradient of the *summed* loss, so that accumulators, L1 and L2 mean the same at every
 batch size; every other optimizer sees the gradient of the mean loss. Gradients of a table's rows are summed per distinct row
-before any adaptive update: `EmbeddingTable` hands them over so, and where it did not, or several replicas' gradients meet, it
-is done here. Rows are then read, updated and written back; TensorFlow's own sparse kernels take a tenth of a step longer.
+before any adaptive update: `EmbeddingTable` hands them over so, and where that is not certain it is done here. Rows are then
+read, updated and written back; TensorFlow's own sparse kernels take a twentieth of a step longer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ legacy = tf_keras.optimizers.legacy
 
 
 class _RowUpdates:
-    """What our optimizers share: `distinct` promises that gradients of rows come already summed per distinct row."""
+    """What our optimizers share: `distinct`, while it is set, promises that gradients of rows are summed per distinct row."""
 
-    distinct: bool
+    distinct = False
 
     def _resource_apply_sparse_duplicate_indices(self, grad, handle, indices, **kwargs):
         if self.distinct and tf.distribute.get_strategy().num_replicas_in_sync == 1:
@@ -48,10 +48,9 @@ class FTRL(_RowUpdates, legacy.Ftrl):
     of_summed_loss = True
 
     def __init__(self, rate: float = 0.05, accumulator: float = 0.1, l1: float = 0.0, l2: float = 0.0,
-                 distinct: bool = False, name: str = "FTRL"):
+                 name: str = "FTRL"):
         super().__init__(rate, initial_accumulator_value=accumulator, l1_regularization_strength=l1,
                          l2_regularization_strength=l2, name=name)
-        self.distinct = distinct
 
     def _resource_apply_sparse(self, grad, var, indices, apply_state=None):
         coefficients = apply_state[(var.device, var.dtype.base_dtype)]
@@ -80,10 +79,9 @@ class AdaGrad(_RowUpdates, legacy.Adagrad):
 
     of_summed_loss = True
 
-    def __init__(self, rate: float = 0.05, accumulator: float = 0.1, warmup: int = 0, distinct: bool = False,
-                 name: str = "AdaGrad"):
+    def __init__(self, rate: float = 0.05, accumulator: float = 0.1, warmup: int = 0, name: str = "AdaGrad"):
         super().__init__(rate, initial_accumulator_value=accumulator, name=name)
-        self.warmup, self.distinct = warmup, distinct
+        self.warmup = warmup
 
     def _resource_apply_dense(self, grad, var, apply_state=None):
         coefficients = apply_state[(var.device, var.dtype.base_dtype)]
@@ -101,7 +99,7 @@ class AdaGrad(_RowUpdates, legacy.Adagrad):
 
 
 def make(settings: Optimizer):
-    """The optimizer that the settings ask for, for a tower's variables: gradients of table rows are `distinct`.
+    """The optimizer that the settings ask for, for a tower's variables.
 
     Raises: SchemaError for a name that tf_keras does not know, or options that it does not take.
 
@@ -109,9 +107,9 @@ def make(settings: Optimizer):
     'SGD'
     """
     if settings.optimizer == "ftrl":
-        return FTRL(settings.rate, settings.accumulator, settings.l1, settings.l2, distinct=True)
+        return FTRL(settings.rate, settings.accumulator, settings.l1, settings.l2)
     if settings.optimizer == "adagrad":
-        return AdaGrad(settings.rate, settings.accumulator, settings.warmup, distinct=True)
+        return AdaGrad(settings.rate, settings.accumulator, settings.warmup)
     known = _named(tf_keras.optimizers, tf_keras.optimizers.Optimizer) | _named(legacy, legacy.Optimizer)
     name, options = settings.optimizer.lower(), dict(settings.options)
     if name not in known:
@@ -138,6 +136,20 @@ class TowerOptimizers(tfrs.experimental.optimizers.CompositeOptimizer):
                 raise SchemaError(f"Tower {tower.name!r} has no trainable variable, so its optimizer would do nothing.")
         self.owned = list(zip(optimizers, towers, strict=True))
         super().__init__([(optimizer, _variables_of(tower)) for optimizer, tower in self.owned])
+
+    def apply_distinct(self, gradients: Iterable[tuple]) -> None:
+        """Apply gradients of one pass through the towers, in which each table was gathered once: its rows are distinct.
+
+        In those of several passes a row may stand twice: `apply_gradients` sums them first.
+        """
+        ours = [one for one, _ in self.owned if isinstance(one, _RowUpdates)]
+        for one in ours:
+            one.distinct = True
+        try:
+            self.apply_gradients(gradients)
+        finally:
+            for one in ours:
+                one.distinct = False
 
     @property
     def weights(self) -> list[tf.Variable]:

@@ -150,8 +150,9 @@ class BatchNorm(tf_keras.layers.BatchNormalization):
         if not training:
             return tf.compat.v1.nn.fused_batch_norm(images, *weights, *moving, self.epsilon, is_training=False)[0][:, 0, 0]
         images, mean, variance = tf.compat.v1.nn.fused_batch_norm(images, *weights, epsilon=self.epsilon)
+        share = tf.cast(tf.shape(inputs)[0] > 0, mean.dtype)  # a replica's share of a small batch may be empty
         for average, now in zip(moving, (mean, variance)):
-            average.assign_sub((average - now) * (1 - self.momentum))
+            average.assign_sub(tf.math.multiply_no_nan(average - now, share * (1 - self.momentum)))
         return images[:, 0, 0]
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -191,7 +192,9 @@ def _step(model: tf_keras.Model, batch: tuple) -> tf.Tensor:
         rows, count = tf.shape(tf.nest.flatten(batch[1])[0])[0], strategy.num_replicas_in_sync
         mine = tf.distribute.get_replica_context().replica_id_in_sync_group
         share = batch if count == 1 else _slice(batch, rows * mine // count, rows * (mine + 1) // count)
-        return model.train_step(share)["loss"]
+        loss = model.train_step(share)["loss"]
+        model.reset_metrics()  # or the next step of a Keras model would return the mean of all steps so far
+        return loss
 
     return strategy.experimental_local_results(strategy.run(replica, args=(batch,)))[0]
 
@@ -226,19 +229,20 @@ class _Loop:
         """One pass over the rows in the order of (seed, epoch); returns its figures."""
         hooks.on_epoch_begin(epoch)
         self.model.reset_metrics()
-        start, aside, losses = time.perf_counter(), 0.0, []
-        chunks = _Waited(self._chunks(epoch), ahead_of_time=self.calls > 1)
-        for index, (chunk, data) in enumerate(chunks):
-            hooks.on_train_batch_begin(index)
-            losses.append(self._run(data))
-            self._check(losses[-1], chunk)
-            self.steps += len(losses[-1])
-            hooks.on_train_batch_end(index, {"loss": float(losses[-1][-1])})
-            display.advance(len(chunk))
-            aside += profiler.after(len(losses[-1]))
+        start, aside, losses, rows = time.perf_counter(), 0.0, [], []
+        with closing(_Waited(self._chunks(epoch), ahead_of_time=self.calls > 1)) as chunks:
+            for index, (chunk, data) in enumerate(chunks):
+                hooks.on_train_batch_begin(index)
+                losses.append(self._run(data))
+                self._check(losses[-1], chunk)
+                self.steps += len(losses[-1])
+                rows.append(np.diff([*range(0, len(chunk), self.batch), len(chunk)]))
+                hooks.on_train_batch_end(index, {"loss": float(losses[-1][-1])})
+                display.advance(len(chunk))
+                aside += profiler.after(len(losses[-1]))
         seconds = time.perf_counter() - start - aside
         self._check_weights(chunk)
-        loss = float(np.mean(np.concatenate(losses), dtype=np.float64))
+        loss = float(np.average(np.concatenate(losses).astype(np.float64), weights=np.concatenate(rows)))
         return {"loss": loss, "seconds": seconds, "examples_per_s": len(self.rows) / seconds,
                 "input_wait_share": chunks.seconds / seconds}
 
@@ -256,15 +260,16 @@ class _Loop:
         if bad.size:
             first = int(bad[0])
             part = chunk.slice(first * self.batch, (first + 1) * self.batch)
-            raise self._broken(f"The loss is {losses[first]}", self.steps + first + 1, part)
+            raise self._broken(f"The loss is {losses[first]} at", self.steps + first + 1, part)
 
     def _check_weights(self, chunk: Rows) -> None:
         """The last step's loss was taken before its update. A sum is finite if all that is summed is, and takes no memory."""
-        if not all(np.isfinite(tf.reduce_sum(weight).numpy()) for weight in self.model.trainable_variables):
-            raise self._broken("A weight is not finite", self.steps, chunk)
+        weights = [weight for weight in self.model.variables if weight.dtype.is_floating]
+        if not all(np.isfinite(tf.reduce_sum(weight).numpy()) for weight in weights):
+            raise self._broken("A weight is not finite by", self.steps, chunk)
 
     def _broken(self, what: str, step: int, part: Rows) -> TrainingError:
-        return TrainingError(f"{what} at step {step}. {_largest(part, self.names)}. "
+        return TrainingError(f"{what} step {step}. {_largest(part, self.names)}. "
                              f"Lower the rates, or scale or correct that input.")
 
 
@@ -298,6 +303,10 @@ class _Waited:
             return next(self.items)
         finally:
             self.seconds += time.perf_counter() - start
+
+    def close(self) -> None:
+        """End what makes the items."""
+        self.items.close()
 
 
 class _Best:

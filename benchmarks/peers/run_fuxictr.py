@@ -4,7 +4,8 @@ Its package ships no DNN or Wide & Deep model, so the few lines that join the bl
 have dense gradients, so AdaGrad passes over every row at every step; no FTRL, so AdaGrad for the wide tower too; the norm of
 all gradients is clipped at every step; a number passes a one-to-one linear map on its way to the MLP; the loss is the mean over
 the batch. `fit` validates and keeps a checkpoint at each epoch's end; only the training is timed. Variants: worker processes of
-its loader, which fetches row by row; its loader of Parquet files, on Ray; PyTorch's fused AdaGrad.
+its loader, which fetches row by row; PyTorch's own loader over its rows, whole batches at a time; its loader of Parquet files,
+on Ray; PyTorch's fused AdaGrad.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.layers import FeatureEmbedding, LogisticRegression, MLP_Block
 from fuxictr.pytorch.models import BaseModel
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 import protocol
 import shapes
 import torch_bare
 
 VARIANTS = {
+    "npz, whole batches, fused": {"whole": True, "fused": True},
     "npz, fused": {"fused": True},
     "npz": {},
     "npz, 1 worker, fused": {"workers": 1, "fused": True},
@@ -78,7 +81,7 @@ class System:
     """The net, and the library's loader over a file of all rows."""
 
     def __init__(self, shape: shapes.Shape, data: shapes.Data, precision: str, threads: int, form: str = "npz",
-                 workers: int = 0, fused: bool = False):
+                 workers: int = 0, fused: bool = False, whole: bool = False):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.shape, self.fused, self.steps = shape, fused, len(data.labels) // shape.batch
@@ -89,6 +92,8 @@ class System:
         self.net.optimizer = torch_bare.adagrad(self.net.parameters(), fused)
         self.rows, _ = RankDataLoader(features, stage="train", train_data=str(file), batch_size=shape.batch, shuffle=True,
                                       data_format=form, num_workers=workers)
+        if whole:
+            self.rows = _whole_batches(self.rows.dataset, features, shape.batch)
         self._bare: torch_bare.Bare | None = None
 
     def joint(self) -> tuple[float, float]:
@@ -98,6 +103,17 @@ class System:
     def bare(self) -> tuple[float, float]:
         self._bare = self._bare or torch_bare.Bare(self.shape.width, self.shape, self.steps, self.fused)
         return self._bare.round()
+
+
+def _whole_batches(rows: Dataset, features: FeatureMap, batch: int) -> DataLoader:
+    """The library's rows, a batch of them at a time in place of one row."""
+    columns = {name: features.get_column_index(name) for name in (*features.features, *features.labels)}
+
+    def cut(found: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(found[:, place]) for name, place in columns.items()}
+
+    batches = BatchSampler(RandomSampler(rows), batch, drop_last=False)
+    return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=cut)
 
 
 def _features(shape: shapes.Shape, folder: str) -> FeatureMap:

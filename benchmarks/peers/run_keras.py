@@ -13,6 +13,7 @@ import os
 os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -77,7 +78,8 @@ class Bare:
 
     def __init__(self, shape: shapes.Shape, steps: int, jit: bool):
         inputs = keras.Input((shape.width,))
-        self.net, self.optimizer, self.steps = keras.Model(inputs, _mlp(shape, inputs)), _adagrad(), steps
+        plain = replace(shape, batch_norm=False, dropout=0.0)
+        self.net, self.optimizer, self.steps = keras.Model(inputs, _mlp(plain, inputs)), _adagrad(), steps
         self.optimizer.build(self.net.trainable_variables)
         self.inputs, self.labels = tf.random.normal((shape.batch, shape.width)), tf.round(tf.random.uniform((shape.batch, 1)))
         self.step = tf.function(self._step, jit_compile=jit)

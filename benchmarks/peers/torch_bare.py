@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -27,11 +28,14 @@ def adagrad(parameters: Iterable[nn.Parameter], fused: bool = False) -> torch.op
 
 
 class Bare:
-    """A step at a time on one dense random batch, whose own gradient is computed because embeddings would need it."""
+    """A step at a time on one dense random batch, whose own gradient is computed because embeddings would need it.
+
+    Dense layers and ReLUs, without batch norm and dropout.
+    """
 
     def __init__(self, width: int, shape: shapes.Shape, steps: int, fused: bool = False, precision: str = "f32",
                  wrap: Callable[[nn.Module], nn.Module] = lambda net: net):
-        plain = mlp(width, shape)
+        plain = mlp(width, replace(shape, batch_norm=False, dropout=0.0))
         self.net, self.steps, self.precision = wrap(plain), steps, precision
         self.optimizer = adagrad(plain.parameters(), fused)
         self.inputs = torch.randn(shape.batch, width).requires_grad_()
