@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "widedeep"
 
 ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values", "labels",
-                  "layout", "evaluation", "evaluation.metrics", "atomic", "manifest", "cache", "parquet_files", "csv_files",
-                  "tables", "views", "splits", "datasets", "profiles", "crosses", "inference"]
+                  "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
+                  "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files", "tables", "views",
+                  "splits", "datasets", "profiles", "crosses", "inference"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run", "cli",
                   "__main__"]
