@@ -21,7 +21,8 @@ PACKAGE = ROOT / "widedeep"
 ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values", "labels",
                   "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
                   "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files", "tables", "views",
-                  "splits", "datasets", "profiles", "crosses", "inference"]
+                  "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms", "ablation.numerals",
+                  "ablation.figures", "ablation.page"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run", "cli",
                   "__main__"]
