@@ -34,7 +34,7 @@ wheel: .venv/.ready
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,lightgbm]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[ablation,lightgbm,test]'
 	@touch $@
 
 clean:
