@@ -80,11 +80,7 @@ class Variance:
 
     def p_value(self, distance: float, more_seeds: ArrayLike = 0, times: ArrayLike = 1) -> np.ndarray:
         """How often chance alone puts an estimate so far from the truth."""
-        from scipy.special import stdtr
-
-        parts, freedom = self.parts(more_seeds, times)
-        total = parts.sum(-1, keepdims=True)
-        return (parts / total * 2 * stdtr(freedom, -abs(distance) / np.sqrt(total))).sum(-1)
+        return _chance(distance, *self.parts(more_seeds, times))
 
     def reach(self, confidence: float) -> float:
         """How far an interval reaches to either side."""
@@ -94,7 +90,7 @@ class Variance:
         parts, freedom = self.parts()
         deviation = float(np.sqrt(parts.sum()))
         furthest = 2 * stdtrit(freedom, (1 + confidence) / 2).max()
-        return deviation * brentq(lambda t: self.p_value(t * deviation) - (1 - confidence), 0, furthest)
+        return deviation * brentq(lambda t: _chance(t * deviation, parts, freedom) - (1 - confidence), 0, furthest)
 
 
 @dataclass(frozen=True)
@@ -267,6 +263,14 @@ def _advice(seeds: int | None, rows: int | None) -> str:
 def _short(number: float) -> str:
     """Two digits that count."""
     return np.format_float_positional(number, precision=2, unique=False, fractional=False, trim="-")
+
+
+def _chance(distance: float, parts: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+    """Each part's two-sided p-value by Student's t, weighed by its share of the variance."""
+    from scipy.special import stdtr
+
+    total = parts.sum(-1, keepdims=True)
+    return (parts / total * 2 * stdtr(freedom, -abs(distance) / np.sqrt(total))).sum(-1)
 
 
 def _paired(a: Scored, b: Scored) -> Variance:
