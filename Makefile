@@ -8,7 +8,7 @@ PIP_INSTALL := -m pip install -q --disable-pip-version-check -c constraints.txt
 .PHONY: study test test-all wheel lint clean
 
 study: .venv/.ready
-	$(BIN)/python benchmarks/adult.py
+	$(BIN)/python benchmarks/census.py --trials 0 --axes width --out studies/census-quick
 
 test: .venv/.ready
 	$(BIN)/python -m pytest
