@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -81,11 +83,26 @@ def measure(study: Study) -> None:
 def _started(folder: Path, what: Task | None) -> _Job:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["widedeep.ablation.runs"])
+    with _silent():
+        forkserver.ensure_running()
     heard, said = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(str(folder), what, said), daemon=True)
     process.start()
     said.close()
     return _Job(what, process, heard)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what a new process would print on stderr: TensorFlow tells about the machine when it is imported."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _ended(running: list[_Job]) -> list[_Job]:

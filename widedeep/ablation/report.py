@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from widedeep.ablation.arms import QUESTIONS, Arm
 from widedeep.ablation.study import PARTS, Study, Task
 from widedeep.errors import DataError
-from widedeep.evaluation import calibration, statistics
+from widedeep.evaluation import calibration, metrics, statistics
 from widedeep.evaluation.statistics import Scored
 
 METRICS = ("auc", "logloss", "normalized_entropy", "group_auc", "calibration_ratio", "ece")
@@ -255,8 +255,9 @@ def _jaccard(a: set, b: set) -> float:
 
 def _tuning(study: Study) -> dict[str, list[float]]:
     """By arm, the best validation score after each trial."""
+    best = np.maximum if metrics.METRICS[study.schema.training.metric].higher_is_better else np.minimum
     found = {name: [trial["valid"] for trial in study.trials(name)] for name in study.arms}
-    return {name: np.maximum.accumulate(scores).tolist() for name, scores in found.items() if scores}
+    return {name: best.accumulate(scores).tolist() for name, scores in found.items() if scores}
 
 
 def _study(study: Study) -> dict[str, Any]:

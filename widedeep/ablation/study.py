@@ -32,6 +32,7 @@ from widedeep.ablation.search import applied, draw
 from widedeep.atomic import whole_file, whole_folder
 from widedeep.columns import table_columns
 from widedeep.errors import DataError, SchemaError, unknown_names
+from widedeep.evaluation import metrics
 from widedeep.schema import Schema
 from widedeep.splits import split
 from widedeep.tables import Table
@@ -223,8 +224,10 @@ class Study:
 
     def settings(self, arm: Arm) -> Mapping[str, Any]:
         """What tuning chose for an arm: nothing if nothing is tuned."""
-        found = [trial for trial in self.trials(arm.like or arm.name) if trial["valid"] is not None]
-        return max(found, key=lambda trial: trial["valid"])["settings"] if found else {}
+        best: dict[str, Any] = {"settings": {}, "valid": None}
+        for trial in self.trials(arm.like or arm.name):
+            best = trial if metrics.better(self.schema.training.metric, trial["valid"], best["valid"]) else best
+        return best["settings"]
 
     def trials(self, arm: str) -> list[dict[str, Any]]:
         """The finished trials of an arm, in order."""
