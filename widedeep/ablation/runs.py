@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from widedeep import run, training
 from widedeep.ablation import trees
-from widedeep.ablation.arms import ARMS
+from widedeep.ablation.arms import ARMS, SIZE
 from widedeep.ablation.capacity import TOLERANCE
 from widedeep.ablation.search import applied
 from widedeep.ablation.study import Outcome, Study, Task
@@ -111,7 +111,8 @@ def perform(folder: Path, task: Task) -> None:
         warnings.simplefilter("always")
         train = trees.train if arm.trees else _stacked if arm.stacked else _towers
         found = train(study, schema, seed, task.is_trial)
-    _check_size(study, schema, found.record["parameters"])
+    if arm.group == SIZE:
+        _check_size(study, schema, found.record["parameters"])
     record = {"arm": arm.name, "seed": seed, "settings": settings, "schema": schema.to_toml(), **found.record,
               "warnings": sorted({str(one.message) for one in caught}),
               "timings": found.record.get("timings", {}) | {"seconds": time.perf_counter() - begun}}
@@ -124,11 +125,10 @@ def perform(folder: Path, task: Task) -> None:
 
 def _check_size(study: Study, schema: Schema, measured: Mapping[str, Mapping[str, int]]) -> None:
     """Raises: WidedeepError if the deep tower is not of the size that the study gave it."""
-    if "deep" in measured:
-        counted = study.occupancy.count(schema)["deep"]["touched"]
-        if abs(measured["deep"]["touched"] / counted - 1) > TOLERANCE:
-            raise WidedeepError(f"The deep tower must have about {counted:,} touched weights, as the report would say. "
-                                f"Got {measured['deep']['touched']:,}.")
+    counted = study.occupancy.count(schema)["deep"]["touched"]
+    if abs(measured["deep"]["touched"] / counted - 1) > TOLERANCE:
+        raise WidedeepError(f"The deep tower must have about {counted:,} touched weights, as the report would say. "
+                            f"Got {measured['deep']['touched']:,}.")
 
 
 def _predictions(study: Study, part: str, logits: np.ndarray) -> pa.Table:
