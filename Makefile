@@ -8,7 +8,7 @@ PIP_INSTALL := -m pip install -q --disable-pip-version-check -c constraints.txt
 .PHONY: study test test-all wheel lint clean
 
 study: .venv/.ready
-	$(BIN)/python benchmarks/adult.py
+	$(BIN)/python benchmarks/census.py --trials 0 --axes width --out studies/census-quick
 
 test: .venv/.ready
 	$(BIN)/python -m pytest
@@ -34,7 +34,7 @@ wheel: .venv/.ready
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,lightgbm]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[ablation,lightgbm,test]'
 	@touch $@
 
 clean:

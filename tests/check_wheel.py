@@ -19,12 +19,13 @@ ROWS = 400
 
 
 def check_contents() -> None:
-    """Every module of the package is installed, nothing else is, and no package beyond the runtime dependencies."""
+    """Every module and template of the package is installed, nothing else, and no package beyond the runtime dependencies."""
     files = [Path(file) for file in importlib.metadata.files("widedeep")]
     tops = {file.parts[0] for file in files if not file.parts[0].endswith(".dist-info")}
     assert tops == {"widedeep", ".."}, f"The wheel installs {tops}: the package and its script are expected."
-    modules = {file.as_posix() for file in files if file.suffix == ".py"}
-    assert modules == {file.relative_to(SOURCES).as_posix() for file in (SOURCES / "widedeep").rglob("*.py")}, modules
+    own = {file.as_posix() for file in files if file.suffix in (".py", ".j2")}
+    sources = [file for file in (SOURCES / "widedeep").rglob("*") if file.suffix in (".py", ".j2")]
+    assert own == {file.relative_to(SOURCES).as_posix() for file in sources}, own
     assert importlib.util.find_spec("pytest") is None, "The environment holds more than the runtime dependencies."
 
 

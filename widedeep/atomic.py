@@ -6,6 +6,7 @@ A folder is written as `.NAME.writing` and renamed `.NAME.new` once it is comple
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -82,6 +83,21 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
             _swap(target)
         finally:
             _remove(writing)
+
+
+@contextmanager
+def locked(path: str | os.PathLike, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a file or folder; it is free again when its holder ends, however that ends.
+
+    Raises: OutputError if the lock's file cannot be made.
+    """
+    target = _place(path)
+    with _reported(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.with_name(f".{target.name}.lock").open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 def finish_swap(path: str | os.PathLike) -> None:

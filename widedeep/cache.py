@@ -7,13 +7,11 @@ made again, never trusted. Nothing in it is executable.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from widedeep import __version__
-from widedeep.atomic import finish_swap, whole_folder
-from widedeep.errors import ArtifactError, OutputError, WidedeepWarning
+from widedeep.atomic import finish_swap, locked, whole_folder
+from widedeep.errors import ArtifactError, WidedeepWarning
 from widedeep.rows import Bag, Rows
 
 FORMAT = 1
@@ -74,10 +72,10 @@ class Cache:
         """
         key = {**key, "format": FORMAT, "widedeep": __version__}
         place = self.folder / f"{key['what']}-{_sha256(key)[:32]}"
-        with _locked(place, fcntl.LOCK_SH):
+        with locked(place, shared=True):
             if (found := _found(place, key)) and isinstance(found, Entry):
                 return found
-        with _locked(place, fcntl.LOCK_EX):
+        with locked(place):
             finish_swap(place)
             found = _found(place, key)
             if isinstance(found, Entry):
@@ -93,19 +91,6 @@ class Cache:
 def _no_cache(folder: str | os.PathLike, got: str) -> ArtifactError:
     return ArtifactError(f"The cache {os.fspath(folder)!r} must be a folder that may be written to, or be made. Got: {got}. "
                          f"Choose another path.")
-
-
-@contextmanager
-def _locked(place: Path, how: int) -> Iterator[None]:
-    """Hold an entry's lock; it is free again when its holder ends, however that ends."""
-    try:
-        file = place.with_name(f".{place.name}.lock").open("w")
-    except OSError as error:
-        raise OutputError(f"The cache {str(place.parent)!r} cannot be written: {error.strerror}. Free space, or choose another "
-                          f"path.") from error
-    with file:
-        fcntl.flock(file, how)
-        yield
 
 
 def _found(place: Path, key: Mapping[str, Any]) -> Entry | str:

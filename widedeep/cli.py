@@ -1,4 +1,4 @@
-"""The command line: `widedeep init | train | evaluate | predict | baseline`. No logic of its own; one function per command.
+"""The command line: `widedeep init | train | evaluate | predict | ablate | report | baseline`. No logic of its own.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from widedeep import __version__
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
     parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
-    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_baseline):
+    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_baseline):
         add(commands)
     return parser
 
@@ -123,6 +124,36 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("--out", required=True, help="the Parquet file to write")
     command.add_argument("--force", action="store_true", help="replace --out if it exists")
     command.add_argument("--json", action="store_true", help="print one JSON object: rows, the file, unseen values")
+
+
+def _add_ablate(commands: Any) -> None:
+    command = _command(commands, "ablate", _ablate, "Was the joint model worth it? Compare it with its parts and bigger ones.")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--schema", required=True, help="the schema's TOML file, with both towers")
+    command.add_argument("--out", required=True, help="the study's folder; one that was stopped goes on where it was")
+    command.add_argument("--valid", metavar="TABLE", help="validation rows (else a share of the table)")
+    command.add_argument("--test", metavar="TABLE", help="test rows (else a share of the table)")
+    command.add_argument("--seeds", type=_whole(1), default=5, help="runs per arm; fixed before test rows are read (default 5)")
+    command.add_argument("--arms", type=_names, metavar="A,B", help="arms to train (default all)")
+    command.add_argument("--axes", type=_names, default=("width",), metavar="A,B",
+                         help="how the deep tower grows: width, depth, embedding (default width)")
+    command.add_argument("--trials", type=_whole(0), default=0, help="settings tried per arm, on validation rows (default 0)")
+    command.add_argument("--valid-share", type=float, default=0.1, help="share of rows for validation (default 0.1)")
+    command.add_argument("--test-share", type=float, default=0.2, help="share of rows for testing, if no --test (default 0.2)")
+    command.add_argument("--margin", type=float, default=0.001, help="what difference in AUC does not matter (default 0.001)")
+    command.add_argument("--jobs", type=_whole(1), default=os.cpu_count(), help="runs at a time (default: one per core)")
+    command.add_argument("--plan", action="store_true", help="say what would be run and about how long it takes, and stop")
+    command.add_argument("--json", action="store_true", help="print the report, or the plan, as one JSON object")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _add_report(commands: Any) -> None:
+    command = _command(commands, "report", _report, "Write a study's report: report.html, report.md, report.json and figures.")
+    command.add_argument("study", help="the folder of a study")
+    command.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
 
 def _add_baseline(commands: Any) -> None:
@@ -222,6 +253,57 @@ def _predict(arguments: argparse.Namespace) -> None:
         return
     print(f"{tally.rows:,} predictions written to {arguments.out}")
     _print_unseen(shares)
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    from widedeep.ablation import ablate
+    from widedeep.schema import Schema
+
+    asked = {name: getattr(arguments, name) for name in
+             ("valid", "test", "arms", "axes", "seeds", "trials", "valid_share", "test_share", "margin")}
+    study = ablate.prepared(arguments.table, Schema.read(arguments.schema), arguments.out, **asked)
+    if arguments.plan:
+        _print_plan(ablate.plan(study, arguments.jobs), arguments.json)
+        return 0
+    failed = ablate.carry_out(study, arguments.jobs)
+    for task, why in failed.items():
+        print(f"failed twice: {task.place}: {why}", file=sys.stderr)
+    _write_report(study, arguments.json)
+    return 1 if failed else 0
+
+
+def _print_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(plan)))
+        return
+    for arm, description in plan.arms.items():
+        print(f"  {arm:<20} {description}")
+    for arm, why in plan.left_out.items():
+        print(f"  {arm:<20} left out: {why}")
+    print(f"{plan.trials} trials and {plan.runs} runs are left, {plan.done} are done: about {plan.seconds / 60:.1f} minutes")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from widedeep.ablation.study import Study
+
+    _write_report(Study.open(Path(arguments.study)), arguments.json)
+
+
+def _write_report(study: Any, as_json: bool) -> None:
+    from widedeep.ablation import page
+    from widedeep.ablation.report import summarise
+
+    found = summarise(study)
+    page.write(found, study.folder)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, question in found["questions"].items():
+        if question["declared"]:
+            print(f"{name:<20} {question['text']}")
+    print(f"written to {study.folder / 'report.html'}, report.md and report.json")
 
 
 def _baseline(arguments: argparse.Namespace) -> None:

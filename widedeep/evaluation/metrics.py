@@ -32,7 +32,7 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
     >>> auc([1, 0, 1, 0], [0.9, 0.5, 0.5, 0.1])
     0.875
     """
-    labels, scores, weights = _binary("auc", labels, scores, weights)
+    labels, scores, weights = binary_rows("auc", labels, scores, weights)
     if not _both_classes(labels, weights):
         raise UndefinedMetricError("auc: pairs need a positive and a negative row. Got one class. Evaluate rows of both.")
     return _area(labels, scores, weights)
@@ -48,10 +48,8 @@ def group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: 
     >>> group_auc([1, 0, 1, 0], [0.2, 0.1, 0.8, 0.9], ["ann", "ann", "bob", "bob"])
     0.5
     """
-    labels, scores, weights = _binary("group_auc", labels, scores, weights)
-    parts = [rows for rows in _grouped(groups, len(labels)) if _both_classes(labels[rows], weights[rows])]
-    if not parts:
-        raise UndefinedMetricError("group_auc: needs a group with rows of both classes. Got none. Group more coarsely.")
+    labels, scores, weights = binary_rows("group_auc", labels, scores, weights)
+    parts = groups_of_both_classes(labels, weights, groups)
     areas = [_area(labels[rows], scores[rows], weights[rows]) for rows in parts]
     return float(np.average(areas, weights=[weights[rows].sum() for rows in parts]))
 
@@ -77,7 +75,7 @@ def logloss_from_logits(labels: ArrayLike, logits: ArrayLike, weights: ArrayLike
     >>> logloss_from_logits([1, 0], [-1000.0, -1000.0])
     500.0
     """
-    labels, logits, weights = _binary("logloss", labels, logits, weights)
+    labels, logits, weights = binary_rows("logloss", labels, logits, weights)
     return _mean(np.logaddexp(0.0, (1 - 2 * labels) * logits), weights)
 
 
@@ -229,7 +227,7 @@ def _or_none(function: Callable[..., float], *rows: ArrayLike | None) -> float |
 def _of_logits(function: Callable[..., float]) -> Callable[..., float]:
     """A metric of probabilities as one of logits."""
     def metric(labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None) -> float:
-        labels, logits, weights = _binary(function.__name__, labels, logits, weights)
+        labels, logits, weights = binary_rows(function.__name__, labels, logits, weights)
         return function(labels, sigmoid(logits), weights)
     return metric
 
@@ -268,14 +266,19 @@ def _checked(what: str, labels: ArrayLike, predictions: ArrayLike, weights: Arra
     return labels, predictions, weights
 
 
-def _binary(what: str, labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None) -> _Rows:
+def binary_rows(what: str, labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None) -> _Rows:
+    """Labels in {0, 1}, predictions and weights as float64, checked as above; `what` begins the message.
+
+    >>> binary_rows("auc", [1, 0], [0.5, 0.25], None)[2].tolist()
+    [1.0, 1.0]
+    """
     labels, predictions, weights = _checked(what, labels, predictions, weights)
     _refuse(what, "labels must be 0 or 1", labels, (labels != 0) & (labels != 1), "Map the positive value to 1, others to 0.")
     return labels, predictions, weights
 
 
 def _probable(what: str, labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None) -> _Rows:
-    labels, predictions, weights = _binary(what, labels, predictions, weights)
+    labels, predictions, weights = binary_rows(what, labels, predictions, weights)
     _refuse(what, "probabilities must lie in [0, 1]", predictions, (predictions < 0) | (predictions > 1),
             "If these are logits, apply sigmoid first.")
     return labels, predictions, weights
@@ -300,7 +303,7 @@ def _both_classes(labels: np.ndarray, weights: np.ndarray) -> bool:
 
 def _base_entropy(labels: ArrayLike, weights: ArrayLike | None) -> float:
     """The log loss of always predicting the base rate."""
-    labels, _, weights = _binary("normalized_entropy", labels, labels, weights)
+    labels, _, weights = binary_rows("normalized_entropy", labels, labels, weights)
     if not _both_classes(labels, weights):
         raise UndefinedMetricError("normalized_entropy: divides by the log loss of the base rate, which is 0 for one class. "
                                    "Got one class. Evaluate rows of both.")
@@ -317,6 +320,20 @@ def _area(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
     negative = np.add.reduceat(weights * (1 - labels), starts)
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+def groups_of_both_classes(labels: np.ndarray, weights: np.ndarray, groups: ArrayLike) -> list[np.ndarray]:
+    """The row numbers of each group that has an AUC.
+
+    Raises: UndefinedMetricError if no group holds both classes.
+
+    >>> groups_of_both_classes(np.array([1, 0, 1]), np.ones(3), ["ann", "ann", "bob"])[0].tolist()
+    [0, 1]
+    """
+    parts = [rows for rows in _grouped(groups, len(labels)) if _both_classes(labels[rows], weights[rows])]
+    if not parts:
+        raise UndefinedMetricError("group_auc: needs a group with rows of both classes. Got none. Group more coarsely.")
+    return parts
 
 
 def _grouped(groups: ArrayLike, rows: int) -> list[np.ndarray]:

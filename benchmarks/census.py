@@ -1,0 +1,21 @@
+"""Was the joint model worth it on census income? Every arm, on UCI Adult, official test rows.
+
+    python benchmarks/census.py [--out DIR] [--seeds 5] [--trials 8] [--axes width,depth,embedding] [--jobs 2] [--save]
+
+A study that was stopped goes on where it was. `make study` runs it without tuning, sizes along width only.
+"""
+
+from __future__ import annotations
+
+import study_command
+from widedeep.datasets import load_adult
+
+
+def main() -> None:
+    chosen = study_command.options(__doc__, "census", trials=8, axes="width,depth,embedding").parse_args()
+    data = load_adult()
+    study_command.run("census", chosen, data.train, data.schema, test=data.test)
+
+
+if __name__ == "__main__":
+    main()

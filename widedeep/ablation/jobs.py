@@ -1,0 +1,146 @@
+"""A study's trainings, each in a process of its own, so many at a time; stopped at any moment, it goes on where it was.
+
+Processes come from a server that has imported TensorFlow and run nothing: a training begins at once, and none inherits
+another's state. One that dies is started once more, then reported, and the others go on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from widedeep.ablation.study import Study, Task
+from widedeep.atomic import locked
+from widedeep.errors import OutputError, WidedeepError
+
+ATTEMPTS = 2
+
+
+@dataclass
+class _Job:
+    """A process at work."""
+
+    what: Any
+    process: Any
+    heard: Connection
+    begun: float = field(default_factory=time.monotonic)
+
+
+def carry_out(study: Study, tasks: list[Task], jobs: int, done: Callable[[Task, float], None]) -> dict[Task, str]:
+    """Perform the tasks that are not done, `jobs` at a time; `done(task, seconds)` after each. Returns why some failed.
+
+    Raises: OutputError if a process cannot write. KeyboardInterrupt ends the processes; what they had finished stays.
+    """
+    waiting, attempts, failed = list(tasks), dict.fromkeys(tasks, 0), {}
+    running: list[_Job] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task = waiting.pop(0)
+                attempts[task] += 1
+                running.append(_started(study.folder, task))
+            for job in _ended(running):
+                running.remove(job)
+                error = _error_of(job)
+                if error is None:
+                    done(job.what, time.monotonic() - job.begun)
+                elif isinstance(error, OutputError):
+                    raise error
+                elif attempts[job.what] < ATTEMPTS:
+                    waiting.insert(0, job.what)
+                else:
+                    failed[job.what] = str(error)
+    finally:
+        for job in running:
+            job.process.terminate()
+        for job in running:
+            job.process.join()
+    return failed
+
+
+def measure(study: Study) -> None:
+    """Count what the training rows hold, in a process of its own. Raises: what it raised."""
+    job = _started(study.folder, None)
+    try:
+        _ended([job])
+    except BaseException:
+        job.process.terminate()
+        raise
+    if (error := _error_of(job)) is not None:
+        raise error
+
+
+def _started(folder: Path, what: Task | None) -> _Job:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["widedeep.ablation.runs"])
+    with _silent():
+        forkserver.ensure_running()
+    heard, said = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(str(folder), what, said), daemon=True)
+    process.start()
+    said.close()
+    return _Job(what, process, heard)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what a new process would print on stderr: TensorFlow tells about the machine when it is imported."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _ended(running: list[_Job]) -> list[_Job]:
+    """Wait until a process ends; those that have."""
+    over = set(wait([job.process.sentinel for job in running]))
+    return [job for job in running if job.process.sentinel in over]
+
+
+def _error_of(job: _Job) -> Exception | None:
+    """What went wrong in a process that has ended."""
+    job.process.join()
+    try:
+        kind, message = job.heard.recv()
+    except EOFError:
+        return WidedeepError(f"its process was ended by signal {-job.process.exitcode}" if job.process.exitcode < 0 else
+                             f"its process ended with exit code {job.process.exitcode} and said nothing")
+    if kind == "done":
+        return None
+    return OutputError(message) if kind == "OutputError" else WidedeepError(message)
+
+
+def _work(folder: str, what: Task | None, said: Connection) -> None:
+    """The whole life of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent decides
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what TensorFlow prints about the machine
+    from widedeep.ablation import runs
+    from widedeep.run import start
+
+    try:
+        start(threads=1)
+        study = Path(folder)
+        if what is None:
+            runs.measure(study)
+        else:
+            with locked(study / what.place):
+                if not Study.open(study).is_done(what):
+                    runs.perform(study, what)
+        said.send(("done", ""))
+    except Exception as error:
+        said.send((type(error).__name__, f"{type(error).__name__}: {error}"))
+        sys.exit(1)
