@@ -6,12 +6,15 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from peers import shapes
 from peers.environments import Peer, PeerError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PAUSE = 0.3
 """Seconds between rounds, in which another library's threads stop spinning."""
@@ -83,4 +86,5 @@ class Turns:
 
     def record(self) -> dict[str, Any]:
         """Plain values."""
-        return {"examples_per_s": self.rates, "failed": self.failed, "versions": self.versions}
+        failed = {name: error.replace(f"{ROOT}/", "") for name, error in self.failed.items()}
+        return {"examples_per_s": self.rates, "failed": failed, "versions": self.versions}

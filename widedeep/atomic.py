@@ -93,7 +93,6 @@ def locked(path: str | os.PathLike, shared: bool = False) -> Iterator[None]:
     """
     target = _place(path)
     with _reported(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         file = target.with_name(f".{target.name}.lock").open("w")
     with file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)

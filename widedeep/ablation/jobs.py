@@ -137,6 +137,7 @@ def _work(folder: str, what: Task | None, said: Connection) -> None:
         if what is None:
             runs.measure(study)
         else:
+            (study / what.place).parent.mkdir(parents=True, exist_ok=True)
             with locked(study / what.place):
                 if not Study.open(study).is_done(what):
                     runs.perform(study, what)
