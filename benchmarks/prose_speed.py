@@ -123,6 +123,14 @@ def anatomy_parts() -> str:
     return f"{said}\n\n" + table("operation | ms alone", *((name, f"{ms:.2f}") for name, ms in result["parts"].items()))
 
 
+def frappe_step() -> str:
+    """What batch norm and dropout cost beside small matrix products."""
+    result = committed("frappe_step")
+    f32, bf16 = result["figures"]["f32"], result["figures"]["bf16"]
+    rows = [(name, f"{f32[name]:.1f}", f"{bf16[name]:.1f}") for name in f32]
+    return table("the Frappe-like step | f32, ms | bf16, ms", *rows) + f"\n\n{where(result)}."
+
+
 def precision_loss() -> str:
     """What bf16 costs on Adult."""
     result = committed("precision")
@@ -149,4 +157,4 @@ def results() -> str:
 
 SPEED_BLOCKS: dict[str, Callable[[], str]] = {function.__name__: function for function in (
     speed_figures, speed_systems, speed_ceilings, speed_scale, speed_rows, anatomy_ways, anatomy_parts, precision_loss,
-    peers_tried, results)}
+    frappe_step, peers_tried, results)}

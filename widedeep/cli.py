@@ -256,9 +256,10 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    from widedeep.ablation import ablate
+    from widedeep.ablation import ablate, page
     from widedeep.schema import Schema
 
+    page.require_libraries()
     asked = {name: getattr(arguments, name) for name in
              ("valid", "test", "arms", "axes", "seeds", "trials", "valid_share", "test_share", "margin")}
     study = ablate.prepared(arguments.table, Schema.read(arguments.schema), arguments.out, **asked)

@@ -97,6 +97,16 @@ class Section:
         return self.title.lower().replace(" ", "-")
 
 
+def require_libraries() -> None:
+    """Raises: WidedeepError if matplotlib or Jinja2 is not installed."""
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise WidedeepError(f"A report is drawn by matplotlib and laid out by Jinja2. Got: {error.name} is not installed. "
+                            f"Run: pip install 'widedeep[ablation]'") from error
+
+
 def write(found: Mapping[str, Any], folder: Path) -> None:
     """Write report.json, report.md, report.html and figures/*.svg of a study's report into a folder.
 
@@ -110,12 +120,9 @@ def write(found: Mapping[str, Any], folder: Path) -> None:
     ...     "joint" in (Path(folder) / "report.md").read_text()
     True
     """
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise WidedeepError(f"A report is drawn by matplotlib and laid out by Jinja2. Got: {error.name} is not installed. "
-                            f"Run: pip install 'widedeep[ablation]'") from error
+    require_libraries()
+    import jinja2
+
     found = {name: value for name, value in found.items() if value is not None}
     primary = PRIMARY | found.get("primary", {})
     pictures = figures.drawn(found, primary, METRICS[primary["metric"]], _grouped(found))
