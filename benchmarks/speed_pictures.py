@@ -51,6 +51,7 @@ def vocabulary(figure: Any, scale: dict[str, Any]) -> None:
         points.setdefault(system, []).append((int(rows.removesuffix(" rows").replace(",", "")), 1000 * seconds))
     figure.set_size_inches(6.4, 4)
     axes = figure.subplots()
+    axes.set_prop_cycle(color=("#2980b9", "#e67e22", "#27ae60", "#8e44ad"))
     for system, found in points.items():
         style = {"color": OURS, "linewidth": 2} if system.startswith("widedeep") else {}
         axes.plot(*zip(*sorted(found)), marker="o", markersize=4, label=_label(system), **style)
