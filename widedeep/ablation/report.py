@@ -71,7 +71,8 @@ def summarise(study: Study) -> dict[str, Any]:
         "tuning": _tuning(study),
         "left_out": [{"arm": name, "why": why} for name, why in study.left_out.items()],
         "failed": study.failures(),
-        "unfinished": [{"arm": task.arm, "seed": task.number} for task in study.tasks()[1] if not study.is_done(task)],
+        "unfinished": [{"arm": task.arm, "seed": task.number} for task in study.tasks()[1]
+                       if task.number not in runs[task.arm]],
         "extended": study.asked.seeds > study.asked.first_seeds,
         "study": _study(study)}
 
@@ -214,7 +215,8 @@ def _reliability(rows: Rows, logits: Mapping[int, np.ndarray]) -> dict[str, list
 
 def _slices(study: Study, rows: Rows, logits: Mapping[str, Mapping[int, np.ndarray]]) -> dict[str, dict[str, Any]]:
     """What joint gains over other arms on positives of each kind."""
-    seen = {name: column.to_numpy() for name, column in zip(*_columns(study))}
+    table = pq.read_table(study.slices_file)
+    seen = {name: table[name].to_numpy() for name in table.column_names}
     found = {}
     for name, (description, chosen) in SLICES.items():
         positives = chosen(seen) & (rows.labels == 1)
@@ -224,11 +226,6 @@ def _slices(study: Study, rows: Rows, logits: Mapping[str, Mapping[int, np.ndarr
                     for other in ("wide", "deep", "deeper", "ensemble") if other in logits}
             found[name] = {"rows": int(positives.sum()), "description": description, "gain": gain}
     return found
-
-
-def _columns(study: Study) -> tuple[list[str], list[Any]]:
-    table = pq.read_table(study.slices_file)
-    return table.column_names, table.columns
 
 
 def _difference(a: Scored, b: Scored) -> dict[str, float | None]:

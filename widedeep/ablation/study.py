@@ -210,16 +210,20 @@ class Study:
         counted = self.occupancy.count(self.schema)
         deep, joint = counted["deep"]["touched"], sum(tower["touched"] for tower in counted.values())
         for axis in self.asked.axes:
-            suffix = "" if axis == self.asked.axes[0] else f"-{axis}"
+            suffix = self._suffix(axis)
             yield f"deeper{suffix}", "deep", axis, joint, f"deep with as many touched weights as joint, along {axis}"
             for base in ("deep", "joint"):
                 for factor in FACTORS:
                     yield (f"{base}-x{factor:g}{suffix}", base, axis, round(deep * factor),
                            f"{base} with {factor:g} × the touched weights in its deep tower, along {axis}")
 
+    def _suffix(self, axis: str) -> str:
+        """How the names of sizes along an axis end: the first one's need no word."""
+        return "" if axis == self.asked.axes[0] else f"-{axis}"
+
     def sizes_of(self, base: str, axis: str) -> dict[float, str]:
         """The arms that are `base` along an axis, by size; size 1 is the arm itself."""
-        suffix = "" if axis == self.asked.axes[0] else f"-{axis}"
+        suffix = self._suffix(axis)
         return {1: base} | {factor: name for factor in FACTORS if (name := f"{base}-x{factor:g}{suffix}") in self.arms}
 
     def settings(self, arm: Arm) -> Mapping[str, Any]:
