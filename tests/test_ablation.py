@@ -19,6 +19,7 @@ import pytest
 from worlds import xor, xor_schema
 
 import widedeep as wd
+from widedeep import space
 from widedeep.ablation import ablate, arms, capacity, jobs, search
 from widedeep.ablation.capacity import Occupancy
 from widedeep.ablation.report import summarise
@@ -145,7 +146,7 @@ def test_settings_are_tried_on_validation_rows_and_the_best_is_taken(table, tmp_
 def test_trials_are_the_same_for_the_same_number_and_differ_between_arms():
     drawn = search.draw(SCHEMA, 3, b"joint")
     assert drawn == search.draw(SCHEMA, 3, b"joint") != search.draw(SCHEMA, 3, b"deep")
-    assert search.applied(SCHEMA, drawn).training.wide.rate == drawn["training.wide.rate"]
+    assert space.applied(SCHEMA, drawn).training.wide.rate == drawn["training.wide.rate"]
 
 
 def test_arms_that_would_be_the_same_model_are_an_error():

@@ -18,8 +18,8 @@ import widedeep
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "widedeep"
 
-ABOVE_THE_WALL = ["errors", "columns", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values", "labels",
-                  "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
+ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values",
+                  "labels", "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
                   "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files", "tables", "views",
                   "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms", "ablation.numerals",
                   "ablation.figures", "ablation.page", "ablation.capacity", "ablation.search", "ablation.study",

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import test_columns as columns_of
+from widedeep import space
 from widedeep.columns import Bucketized, Categorical, Crossed, Hashed, Numeric
 from widedeep.errors import SchemaError
 from widedeep.schema import ACTIVATIONS, Deep, Label, Optimizer, Schema, Training, Wide
@@ -217,6 +218,16 @@ def test_only_one_of_the_two_towers_can_be_asked_for_and_it_needs_columns():
         SMALL.only("wide")
 
 
+def test_a_space_of_settings_is_part_of_the_file():
+    text = SMALL.to_toml() + ("[search]\ntraining.wide.rate = { low = 0.01, high = 0.5 }\ndeep.dropout = [0, 0.25]\n"
+                              "deep.hidden = [[8], [16, 8]]\n")
+    schema = Schema.from_toml(text)
+    assert schema.search == {"training.wide.rate": space.Between(0.01, 0.5), "deep.dropout": space.OneOf((0, 0.25)),
+                             "deep.hidden": space.OneOf(((8,), (16, 8)))}
+    assert Schema.from_toml(schema.to_toml()) == schema != SMALL
+    assert space.applied(schema, {"deep.hidden": (16, 8)}).deep.hidden == (16, 8)
+
+
 # -------------------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -244,7 +255,7 @@ options = {momentum = 0.9}
 """
 BAD = [
     ("weight", "wieght", "s: unknown settings at the top: ['wieght']. Known: ['columns', 'deep', 'group', 'label', 'missing', "
-                         "'time', 'training', 'weight', 'wide']. Did you mean 'weight'?"),
+                         "'search', 'time', 'training', 'weight', 'wide']. Did you mean 'weight'?"),
     ('column = "y"', 'colunm = "y"', "s: [label] unknown settings: ['colunm']. Known: ['column', 'kind', 'negative', "
                                      "'positive']. Did you mean 'column'?"),
     ('column = "y"', "", "s: [label] Label: column must be given. Got only []."),
@@ -322,6 +333,18 @@ BAD = [
     ('column = "y"', 'column = "job"', "s: The label must not be a feature. Got 'job' as both. Take it out of the columns."),
     ('weight = "w"', 'time = "job"', "s: The time must not be a feature. Got 'job' as both."),
     ('weight = "w"', "weight = ", "s is not TOML: "),
+    ('weight = "w"', "search = 3", "s: [search] must be a table of settings. Got 3."),
+    ('weight = "w"', "search.training.deep.rate = 0.1", "s: [search] training.deep.rate: values to try are a list, or { low = "
+                                                        "…, high = … }. Got 0.1."),
+    ('weight = "w"', "search.training.deep.rate = {low = 1}", "s: [search] training.deep.rate: a range has low and high and "
+                                                              "nothing else. Got ['low']."),
+    ('weight = "w"', "search.training.deep.rate = {low = 0, high = 1}", "Between: low must be above 0 and below high. Got "
+                                                                        "low=0.0, high=1.0. For 0, list the values to try."),
+    ('weight = "w"', "search.training.deep.rate = [0.1]", "s: [search] training.deep.rate: OneOf: values must be at least two"),
+    ('weight = "w"', "search.training.deep.rtae = [0.1, 0.2]", "s: [search] tunes settings of [deep], [training], "),
+    ('weight = "w"', "search.label.positive = [1, 2]", "s: [search] tunes settings of [deep], [training], [training.wide] and "
+                                                       "[training.deep]. Got 'label.positive'."),
+    ('weight = "w"', "search.deep.dropout = [0.1, 1]", "s: [search] deep.dropout: Deep: dropout must lie in [0, 255/256]."),
 ]
 
 

@@ -197,7 +197,7 @@ def _encoding(encoder: Encoder) -> str:
     """What the encoder makes of rows, whatever the training: its fingerprint without settings that change no encoded row."""
     schema = encoder.schema
     bare = replace(schema, columns=schema.used, deep=Deep(schema.deep.columns, width=schema.deep.width), training=Training(),
-                   group=None, time=None)
+                   group=None, time=None, search={})
     return replace(encoder, schema=bare).fingerprint
 
 

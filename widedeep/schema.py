@@ -13,8 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from widedeep import columns as cols
+from widedeep import space
 from widedeep.columns import Column, Crossed, Numeric, at_least, build, check_types, choose, within
 from widedeep.errors import SchemaError, did_you_mean, unknown_names
+from widedeep.space import Between, OneOf
 
 ACTIVATIONS = ("elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid",
                "silu", "softmax", "softplus", "softsign", "swish", "tanh")
@@ -171,7 +173,8 @@ class Schema:
     """A table's meaning: its label, its columns by name, the two towers' lists and their training.
 
     Text equal to one of `missing` counts as missing in every feature column. `group` is the unit of group metrics and of
-    group splits, `time` of time splits, `weight` a number of at least 0 per row.
+    group splits, `time` of time splits, `weight` a number of at least 0 per row. `search` says which settings are tuned, and
+    where they are sought (`widedeep.space`).
 
     >>> schema = Schema(Label("bought"), {"age": Numeric()}, deep=Deep(("age",)))
     >>> Schema.from_toml(schema.to_toml()) == schema
@@ -187,6 +190,7 @@ class Schema:
     group: str | None = None
     time: str | None = None
     missing: tuple[str, ...] = ()
+    search: Mapping[str, Between | OneOf] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_columns(self.columns)
@@ -197,6 +201,8 @@ class Schema:
         _check_towers(self)
         _check_crosses(self)
         _check_metric(self)
+        object.__setattr__(self, "search", MappingProxyType(self.search))
+        space.check(self, self.search)
         split = self.training.split
         if split != "random" and getattr(self, split) is None:
             raise SchemaError(f"[training] split = {split!r} needs a column. Got none. Set `{split}` at the top of the schema.")
@@ -360,7 +366,7 @@ def _plain(schema: Schema) -> dict[str, Any]:
     plain["training"] = training
     for tower in ("wide", "deep"):
         plain["training"][tower] = _plain_optimizer(getattr(schema.training, tower))
-    return plain
+    return plain | ({"search": space.to_plain(schema.search)} if schema.search else {})
 
 
 def _plain_optimizer(optimizer: Optimizer) -> dict[str, Any]:
@@ -391,7 +397,8 @@ def _schema(data: dict[str, Any]) -> Schema:
         "columns": {name: cols.from_dict(name, settings) for name, settings in data["columns"].items()},
         "wide": _build(Wide, data.get("wide", {}), "wide"),
         "deep": _build(Deep, data.get("deep", {}), "deep"),
-        "training": _training(data.get("training", {}))})
+        "training": _training(data.get("training", {})),
+        "search": space.from_plain(data.get("search", {}))})
 
 
 def _training(settings: Any) -> Training:
@@ -408,8 +415,9 @@ def _optimizer(tower: str, settings: Any) -> Optimizer:
 
 
 def _is_inline(prefix: str, value: Any) -> bool:
-    """Whether a table is written on one line: a column, an optimizer's options."""
-    return isinstance(value, dict) and prefix in ("columns.", "training.wide.", "training.deep.")
+    """Whether a table is written on one line: a column, an optimizer's options, a range."""
+    return isinstance(value, dict) and (prefix in ("columns.", "training.wide.", "training.deep.") or
+                                        prefix.startswith("search.") and "low" in value)
 
 
 def _places(plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -127,14 +127,14 @@ QUESTIONS = (("joint", "wide"), ("joint", "deep"), ("joint", "deeper"), ("joint"
 
 
 def sized(name: str, base: str, deep: Deep, description: str) -> Arm:
-    """`base` with other settings of its deep tower.
+    """`base` with the sizes of another deep tower.
 
     >>> sized("deep-x2", "deep", Deep(hidden=(512,)), "…").name
     'deep-x2'
     """
     make = ARMS[base].schema
     return Arm(name, SIZE, description, lambda schema: make(replace(schema, deep=replace(
-        deep, columns=schema.deep.columns, dropout=schema.deep.dropout))))
+        schema.deep, hidden=deep.hidden, width=deep.width))))
 
 
 def chosen(names: Sequence[str] | None, schema: Schema) -> list[Arm]:

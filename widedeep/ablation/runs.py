@@ -21,7 +21,6 @@ from widedeep import run, training
 from widedeep.ablation import trees
 from widedeep.ablation.arms import ARMS, SIZE
 from widedeep.ablation.capacity import TOLERANCE
-from widedeep.ablation.search import applied
 from widedeep.ablation.study import Outcome, Study, Task
 from widedeep.atomic import whole_file
 from widedeep.columns import Bucketized, Crossed, Numeric
@@ -32,6 +31,7 @@ from widedeep.layout import TableLayout, TowerLayout
 from widedeep.model import WideDeep
 from widedeep.rows import Rows
 from widedeep.schema import Schema, Wide
+from widedeep.space import applied
 from widedeep.tables import Table
 
 FOLDS = 5

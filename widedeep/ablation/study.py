@@ -28,12 +28,13 @@ from widedeep import __version__
 from widedeep.ablation import arms as known
 from widedeep.ablation.arms import ELSEWHERE, Arm, sized
 from widedeep.ablation.capacity import AXES, FACTORS, Occupancy, resized
-from widedeep.ablation.search import applied, draw
+from widedeep.ablation.search import draw, space_of
 from widedeep.atomic import whole_file, whole_folder
 from widedeep.columns import table_columns
 from widedeep.errors import DataError, SchemaError, unknown_names
 from widedeep.evaluation import metrics
 from widedeep.schema import Schema
+from widedeep.space import applied
 from widedeep.splits import split
 from widedeep.tables import Table
 
@@ -120,6 +121,7 @@ class Study:
         few rows of a class, and for groups that stand in two parts.
         """
         names = [arm.name for arm in known.chosen(asked.pop("arms", None), schema) if arm.shown]
+        space_of(schema)
         if unknown := [axis for axis in asked.get("axes", ()) if axis not in AXES]:
             raise SchemaError(unknown_names("Sizes grow along axes. There are no such axes", unknown, AXES))
         seeds = asked.pop("seeds", 5)
