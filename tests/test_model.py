@@ -89,6 +89,23 @@ def test_wide_only_under_sgd_comes_to_the_logistic_regression():
     np.testing.assert_allclose(ours, theirs, atol=TRAINED)
 
 
+def test_a_ridge_shrinks_rare_ids_most_and_is_no_part_of_the_reported_loss():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": [*["often", "as often"] * 500, *[f"rare {i % 10}" for i in range(50)]]})
+    table["y"] = np.where(table.a == "often", rng.random(len(table)) < 0.9, rng.random(len(table)) < 0.1).astype(int)
+    lengths = {}
+    for l2 in (0.0, 20.0):
+        schema = wd.Schema(wd.Label("y"), {"a": wd.Categorical()}, deep=wd.Deep(("a",), hidden=(8,), width=4, l2=l2),
+                           training=wd.Training(batch=64, epochs=10))
+        model = wd.fit(schema, table, valid=None, seed=1)
+        embeddings = model.trace(pd.DataFrame({"a": ["often", *[f"rare {i}" for i in range(10)]]}))["deep/deep.4"]
+        lengths[l2] = np.linalg.norm(embeddings.reshape(11, 4), axis=1)
+        loss = float(model.compute_loss(tensors(model.encoder.rows(table)))) / len(table)
+        assert loss == pytest.approx(wd.evaluate(model, table)["logloss"], abs=OP)
+    often, rare = (lengths[20.0] / lengths[0.0])[0], np.mean(lengths[20.0][1:]) / np.mean(lengths[0.0][1:])
+    assert rare < 0.5 * often
+
+
 def test_a_weight_of_two_is_the_row_twice():
     table = xor(200).assign(w=lambda t: 1 + t.index % 2)
     twice = table.loc[table.index.repeat(table.w)].assign(w=1)
@@ -112,7 +129,7 @@ def test_rows_of_weight_zero_touch_nothing():
     model = WideDeep(schema, encoder)
     model.observe(rows)
     row = 3 + encoder.columns["a"].vocabulary.to_pylist().index("a3")
-    assert model.touches["wide"][row] == model.touches["deep.4"][row] == 0 < model.touches["wide"][3:].max()
+    assert model.touches["wide"][row] == model.touches["deep/deep.4"][row] == 0 < model.touches["wide"][3:].max()
 
 
 def test_gradients_of_rows_without_labels_are_refused():
@@ -161,11 +178,11 @@ def test_touches_count_each_training_row_and_parameters_follow_from_them():
     encoder, rows = encoded(schema, rare())
     model = WideDeep(schema, encoder)
     model.observe(rows)
-    assert model.touches["deep.4"][:503].sum() == 3000
+    assert model.touches["deep/deep.4"][:503].sum() == 3000
     counts = model.parameters()
     assert counts["wide"]["allocated"] == 503 + 43 + 8003 + 1
     assert counts["wide"]["touched"] == (model.touches["wide"] > 0).sum() + 1
-    assert counts["deep"]["touched"] == (model.touches["deep.4"] > 0).sum() * 4 + 8 * 8 + 8 + 8 + 1
+    assert counts["deep"]["touched"] == (model.touches["deep/deep.4"] > 0).sum() * 4 + 8 * 8 + 8 + 8 + 1
 
 
 def test_touches_of_a_table_much_larger_than_a_batch_are_the_same(monkeypatch):

@@ -295,6 +295,7 @@ BAD = [
     ("hidden = [8]", "dropout = 0.997", "Deep: dropout must lie in [0, 255/256]. Got 0.997. Give the share of units to drop."),
     ("hidden = [8]", "dropout = -0.1", "Deep: dropout must lie in [0, 255/256]. Got -0.1."),
     ("hidden = [8]", "dropout = nan", "Deep: dropout must lie in [0, 255/256]. Got nan."),
+    ("hidden = [8]", "l2 = -1", "s: [deep] Deep: l2 must be 0 or more and finite. Got -1.0."),
     ("hidden = [8]", "batch_norm = 1", "Deep: batch_norm must be true or false. Got 1."),
     ("hidden = [8]", "width = 0", "Deep: width must be a whole number of at least 1, or 'fourth-root'. Got 0."),
     ("hidden = [8]", "width = 2147483649", "s: [deep] Deep: width must be at most 2147483648, for memory is taken for each"),

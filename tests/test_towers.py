@@ -40,6 +40,32 @@ def test_the_gradient_of_a_table_names_each_row_once_and_is_the_sum_over_its_use
     np.testing.assert_allclose(tf.convert_to_tensor(gradient).numpy(), expected, atol=OP)
 
 
+@pytest.mark.parametrize("dropping", [False, True])
+def test_a_ridge_costs_each_id_once_an_epoch_however_rows_are_batched(dropping):
+    layout, table = table_of(9, 3, dropping)
+    table = EmbeddingTable(layout, tf_keras.initializers.RandomUniform(-1, 1, seed=1), l2=0.5)
+    ids = np.array([[4], [0], [4], [-1 if dropping else 2], [0], [4], [8]], np.int8)
+    seen = np.unique(ids[ids >= 0])
+    assert float(tf.add_n(_called(table, layout, ids).losses)) == 0   # how frequent ids are is not known yet
+    table.frequency.assign(np.bincount(ids[ids >= 0], minlength=9).astype(np.float32))
+    epoch = sum(float(tf.add_n(_called(table, layout, part).losses)) for part in (ids[:3], ids[3:5], ids[5:]))
+    rows = table.table.numpy()
+    assert epoch == pytest.approx(0.5 * (rows[seen] ** 2).sum(), abs=OP)
+    with tf.GradientTape() as tape:
+        loss = tf.add_n(_called(table, layout, ids).losses)
+    gradient = tape.gradient(loss, table.table)
+    assert len(np.unique(gradient.indices)) == len(gradient.indices)
+    expected = np.zeros_like(rows)
+    expected[seen] = rows[seen]   # the derivative of 0.5 x²
+    np.testing.assert_allclose(tf.convert_to_tensor(gradient).numpy(), expected, atol=OP)
+    assert len(table.weights) == 1   # how frequent ids are is no weight of the model
+
+
+def _called(table, layout, ids):
+    table({layout.matrix: tf.constant(ids)})
+    return table
+
+
 def test_a_bias_gradient_in_bfloat16_is_right_to_the_last_of_its_eight_bits():
     layer = Dense(8, seed=1, name="hidden")
     inputs = tf.cast(tf.random.stateless_normal((4096, 4), [1, 2]), tf.bfloat16)

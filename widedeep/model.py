@@ -82,13 +82,14 @@ class WideDeep(tfrs.models.Model):
         return self.task(labels=labels[:, tf.newaxis], predictions=logits, sample_weight=weights, compute_metrics=False)
 
     def train_step(self, inputs: tuple) -> dict[str, tf.Tensor]:
-        """One update of all towers from one loss; returns the mean loss of the batch.
+        """One update of all towers from one loss and the tables' penalties; returns the mean loss of the batch.
 
         Under a `tf.distribute` strategy each replica has its share of the batch: gradients, loss and weight are summed.
         """
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        gradients = zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            penalised = tf.add_n([loss, *self.losses])
+        gradients = zip(tape.gradient(penalised, self.trainable_variables), self.trainable_variables)
         loss, weight = tf.distribute.get_replica_context().all_reduce("SUM", [loss, _total_weight(inputs)])
         apply = getattr(self.optimizer, "apply_distinct", self.optimizer.apply_gradients)
         apply(optimizers.as_expected(self.optimizer, gradients, weight))
@@ -123,6 +124,12 @@ class WideDeep(tfrs.models.Model):
             for table in tower.tables:
                 if tower.name == "deep" and table.layout.pretrained is None:
                     _settle(table, self.touches[table.layout.name])
+
+    def weigh(self) -> None:
+        """Tell tables with a penalty in how many training rows each of their ids was seen so far."""
+        for table in self.tables:
+            if table.l2:
+                table.frequency.assign(self.touches[table.layout.name].astype(np.float32))
 
     def parameters(self) -> dict[str, dict[str, int]]:
         """By tower: weights `allocated`, `touched` (dense ones, and table rows that training rows touched) and `nonzero`."""
@@ -196,8 +203,11 @@ def _total_weight(inputs: tuple) -> tf.Tensor:
     return tf.cast(tf.shape(labels)[0], tf.float32) if weights is None else tf.maximum(tf.reduce_sum(weights), 1e-12)
 
 
-class Settle(tf_keras.callbacks.Callback):
-    """Settles a `WideDeep` before each evaluation: see `WideDeep.settle`."""
+class Upkeep(tf_keras.callbacks.Callback):
+    """What a `WideDeep` needs while it trains: `weigh` before each epoch, `settle` before each evaluation."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.model.weigh()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         self.model.settle()

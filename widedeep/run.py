@@ -24,7 +24,7 @@ from widedeep.errors import DataError, WidedeepError
 from widedeep.evaluation import metrics
 from widedeep.inputs import Cached, Findings, InMemory, Inputs, Streamed, answers
 from widedeep.labels import LabelFit
-from widedeep.model import Settle, WideDeep
+from widedeep.model import Upkeep, WideDeep
 from widedeep.rows import Rows, Source, concatenate
 from widedeep.schema import Schema
 from widedeep.splits import Split, given_split, split
@@ -130,7 +130,7 @@ def _train(model: WideDeep, rows: Source, valid: HeldOut | None, seed: int, call
         model, rows, valid=valid and valid.rows, score=lambda outputs, _: _figures(label, outputs, valid.answers),
         metric=settings.metric,
         batch=settings.batch, epochs=settings.epochs, patience=settings.patience, seed=seed,
-        callbacks=[Settle(), *callbacks], progress=progress, tensorboard=tensorboard, profile=profile, names=names)
+        callbacks=[Upkeep(), *callbacks], progress=progress, tensorboard=tensorboard, profile=profile, names=names)
     model.settle()
     return history
 

@@ -74,6 +74,7 @@ class Deep:
 
     `width` of an embedding: a number, or "fourth-root": ⌈6 · ids^¼⌉ for each column. `dropout` is rounded to 1/256.
     `precision` "bf16" computes the hidden layers in bfloat16; weights, embeddings, logits, loss and updates stay f32.
+    `l2` is a ridge on the embeddings, l2 · |e|² for each id beside the loss summed over the training rows: rare ids shrink.
     """
 
     columns: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ class Deep:
     batch_norm: bool = False
     width: int | str = 16
     precision: str = "f32"
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -94,6 +96,8 @@ class Deep:
             within("Deep", "hidden", units, 1)
         if not 0 <= self.dropout <= 255 / 256:
             raise SchemaError(f"Deep: dropout must lie in [0, 255/256]. Got {self.dropout}. Give the share of units to drop.")
+        if not 0 <= self.l2 < math.inf:
+            raise SchemaError(f"Deep: l2 must be 0 or more and finite. Got {self.l2}.")
         if self.width != "fourth-root" and (isinstance(self.width, str) or self.width < 1):
             raise SchemaError(f"Deep: width must be a whole number of at least 1, or 'fourth-root'. Got {self.width!r}.")
         within("Deep", "width", None if isinstance(self.width, str) else self.width, 1)

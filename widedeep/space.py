@@ -73,7 +73,8 @@ Space = Mapping[str, Between | OneOf]
 
 USUAL: Space = MappingProxyType({
     "training.wide.rate": Between(0.01, 0.5), "training.wide.l1": OneOf((0.0, 0.1, 1.0, 10.0)),
-    "training.deep.rate": Between(0.005, 0.2), "deep.dropout": OneOf((0.0, 0.1, 0.2, 0.3, 0.5))})
+    "training.deep.rate": Between(0.005, 0.2), "deep.dropout": OneOf((0.0, 0.1, 0.2, 0.3, 0.5)),
+    "deep.l2": OneOf((0.0, 1.0, 10.0, 100.0))})
 """What is tuned where a schema does not say."""
 
 

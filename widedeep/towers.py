@@ -28,12 +28,18 @@ class EmbeddingTable(tf_keras.layers.Layer):
 
     Shape: features → (batch, columns, width) for single-valued columns and bags alike; a bag is the sum, mean or sqrtn of its
     rows. Id −1, a dropped cross, contributes zero and is not trained.
+
+    With `l2`, what the table adds to `losses` is a ridge, l2 · |row|² for each row: an id's training rows share it between
+    them, so that it costs a step nothing for rows that are not in its batch. `frequency` says how many they are; of ids whose
+    number is not known yet, 0, nothing is asked.
     """
 
     def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer,
-                 pretrained: np.ndarray | None = None):
+                 pretrained: np.ndarray | None = None, l2: float = 0.0):
         super().__init__(name=layer_name(layout.name), trainable=layout.trainable)
-        self.layout = layout
+        self.layout, self.l2 = layout, l2 if layout.trainable else 0.0
+        if self.l2:  # as a plain attribute Keras would count it as a weight
+            vars(self)["frequency"] = tf.Variable(tf.zeros(layout.rows), trainable=False)
         width = layout.width if pretrained is None else pretrained.shape[1]
         initial = initializer if pretrained is None else tf_keras.initializers.Constant(pretrained)
         self.table = self.add_weight("table", (layout.rows, width), initializer=initial, trainable=layout.trainable)
@@ -61,7 +67,12 @@ class EmbeddingTable(tf_keras.layers.Layer):
         """(elements,) → (elements, width); each distinct row is read once, and its gradient comes summed."""
         ids = tf.cast(ids, tf.int32 if self.layout.rows < 2**31 else tf.int64)
         distinct, place = tf.unique(tf.maximum(ids, 0) if self.layout.dropping else ids)
-        rows = _spread(tf.gather(self.table, distinct), place)
+        found = tf.gather(self.table, distinct)
+        if self.l2:
+            times = tf.math.unsorted_segment_sum(tf.cast(ids >= 0, found.dtype), place, tf.shape(distinct)[0])
+            share = tf.math.divide_no_nan(times, tf.gather(self.frequency, distinct))
+            self.add_loss(self.l2 * tf.reduce_sum(share * tf.reduce_sum(tf.square(found), 1)))
+        rows = _spread(found, place)
         return rows * tf.cast(ids >= 0, rows.dtype)[:, tf.newaxis] if self.layout.dropping else rows
 
     def _pool(self, name: str, bag: tf.RaggedTensor, rows: tf.Tensor, features: Features) -> tf.Tensor:
@@ -191,7 +202,7 @@ class DeepTower(tf_keras.layers.Layer):
         self.layout = layout
         seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(settings.hidden) + len(layout.tables) + 1).tolist())
         self.tables = [EmbeddingTable(table, tf_keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
-                                      (pretrained or {}).get(table.pretrained)) for table in layout.tables]
+                                      (pretrained or {}).get(table.pretrained), settings.l2) for table in layout.tables]
         self.hidden = []
         for index, units in enumerate(settings.hidden):
             self.hidden += _block(index, units, settings, next(seeds), next(seeds))

@@ -11,7 +11,8 @@ they find it, and where S² is small by luck they are many and the interval narr
 as little as 92 % of the time, and 99 % intervals, which a family of five needs, 96.5 %. Here the p-value of a distance is the
 mean of those that t gives with each part's own degrees of freedom, weighed by the parts' shares of the variance, and the
 interval holds what has a p-value above 1 - confidence: Cochran & Cox's weighing (1950, "Experimental designs"), of p-values
-instead of quantiles. With 3 seeds or more it is right within .2 % or errs on the wide side; benchmarks/coverage.py proves it.
+instead of quantiles. With 3 seeds or more it is right within .2 % or errs on the wide side:
+benchmarks/simulated_studies.py proves it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Do the intervals and verdicts of `widedeep.evaluation.statistics` keep their word? Studies simulated, the truth known.
 
-    python benchmarks/coverage.py [--studies 2000] [--json] [--save]
+    python benchmarks/simulated_studies.py [--studies 2000] [--json] [--save]
 
 A study has test rows, five arms and up to ten seeds of each. A row's score is normal: what the label gives, noise common to all
 arms, noise of the arm on that row, noise of the seed on that row. A seed moves the score of positives by a normal amount,
@@ -158,13 +158,13 @@ def figures(studies: int, processes: int = 1) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = record.options(__doc__, "coverage")
+    parser = record.options(__doc__, "simulated_studies")
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
     start = time.perf_counter()
     found = figures(chosen.studies, chosen.processes)
-    record.publish("coverage", {"figures": found, "seconds": time.perf_counter() - start}, chosen, _show)
+    record.publish("simulated_studies", {"figures": found, "seconds": time.perf_counter() - start}, chosen, _show)
 
 
 def _show(result: dict[str, Any]) -> None:
