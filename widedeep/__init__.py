@@ -12,6 +12,7 @@ from typing import Any
 from widedeep.columns import Bucketized, Categorical, Crossed, Hashed, Numeric
 from widedeep.errors import ArtifactError, DataError, OutputError, SchemaError, TrainingError, WidedeepError, WidedeepWarning
 from widedeep.schema import Deep, Label, Optimizer, Schema, Training, Wide
+from widedeep.space import Between, OneOf
 
 __version__ = "0.1.0"
 
@@ -27,8 +28,8 @@ _LAZY = {
     "load": "widedeep.artifact",
 }
 
-__all__ = ["ArtifactError", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label", "Numeric",
-           "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError",
+__all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label", "Numeric",
+           "OneOf", "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError",
            "WidedeepWarning", *_LAZY]
 
 
