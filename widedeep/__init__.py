@@ -28,9 +28,9 @@ _LAZY = {
     "load": "widedeep.artifact",
 }
 
-__all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label", "Numeric",
-           "OneOf", "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide", "WidedeepError",
-           "WidedeepWarning", *_LAZY]
+__all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label",
+           "Numeric", "OneOf", "Optimizer", "OutputError", "Schema", "SchemaError", "Training", "TrainingError", "Wide",
+           "WidedeepError", "WidedeepWarning", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

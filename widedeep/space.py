@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from widedeep.columns import check_types
 from widedeep.errors import SchemaError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TUNABLE = ("deep", "training")
 """The sections whose settings can be sought."""
@@ -40,7 +42,7 @@ class Between:
 
     def draw(self, rng: np.random.Generator) -> float:
         """One of them, to three digits."""
-        return float(f"{np.exp(rng.uniform(np.log(self.low), np.log(self.high))):.3g}")
+        return float(f"{math.exp(rng.uniform(math.log(self.low), math.log(self.high))):.3g}")
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def _deep_crosses(schema: Schema) -> Schema:
 
 
 def _one_optimizer(schema: Schema) -> Schema:
-    return replace(schema, training=replace(schema.training, wide=schema.training.deep))
+    space = {place: where for place, where in schema.search.items() if not place.startswith("training.wide.")}
+    return replace(schema, training=replace(schema.training, wide=schema.training.deep), search=space)
 
 
 def _permuted(schema: Schema) -> Schema:
