@@ -146,7 +146,8 @@ def test_settings_are_tried_on_validation_rows_and_the_best_is_taken(table, tmp_
 def test_trials_are_the_same_for_the_same_number_and_differ_between_arms():
     drawn = search.draw(SCHEMA, 3, b"joint")
     assert drawn == search.draw(SCHEMA, 3, b"joint") != search.draw(SCHEMA, 3, b"deep")
-    stated = replace(SCHEMA, search={"training.wide.l1": space.OneOf((1.0, 2.0)), "training.deep.rate": space.Between(1e-3, 1e-2)})
+    stated = replace(SCHEMA, search={"training.wide.l1": space.OneOf((1.0, 2.0)),
+                                     "training.deep.rate": space.Between(1e-3, 1e-2)})
     assert set(search.draw(stated, 1, b"")) == {"training.wide.l1", "training.deep.rate"}
     assert set(search.draw(arms.ARMS["joint-one-optimizer"].schema(stated), 1, b"")) == {"training.deep.rate"}
     assert set(search.draw(stated.only("wide"), 1, b"")) == {"training.wide.l1"}

@@ -20,7 +20,7 @@ def space_of(schema: Schema) -> Space:
     >>> from widedeep.columns import Categorical
     >>> from widedeep.schema import Label, Wide
     >>> sorted(space_of(Schema(Label("y"), {"a": Categorical()}, Wide(("a",)))))[:2]
-    ['deep.dropout', 'training.deep.rate']
+    ['deep.dropout', 'deep.l2']
     """
     space = schema.search or USUAL
     if fixed := [place for place in space if place in FIXED]:
