@@ -17,7 +17,7 @@ HIDDEN = (64, 32)
 
 
 def main() -> None:
-    chosen = study_command.options(__doc__, "census", trials=8, axes="width,depth,embedding").parse_args()
+    chosen = study_command.options(__doc__, trials=8, axes="width,depth,embedding").parse_args()
     data = load_adult()
     schema = replace(data.schema, deep=replace(data.schema.deep, hidden=HIDDEN))
     study_command.run("census", chosen, data.train, schema, test=data.test)

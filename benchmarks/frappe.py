@@ -35,7 +35,7 @@ def schema() -> wd.Schema:
 
 
 def main() -> None:
-    parser = study_command.options(__doc__, "frappe", trials=3, axes="width")
+    parser = study_command.options(__doc__, trials=3, axes="width")
     parser.add_argument("--data", required=True, help="the folder of the Frappe_x1 split")
     chosen = parser.parse_args()
     train, valid, test = (Path(chosen.data) / f"x1_{part}.parquet" for part in ("train", "valid", "test"))

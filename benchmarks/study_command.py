@@ -18,23 +18,23 @@ from widedeep.tables import Table
 KEPT = ("report.json", "report.md", "report.html")
 
 
-def options(description: str, name: str, trials: int, axes: str) -> argparse.ArgumentParser:
+def options(description: str, trials: int, axes: str) -> argparse.ArgumentParser:
     """The options of a study's script."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--out", default=f"studies/{name}", help=f"the study's folder (default studies/{name})")
+    parser.add_argument("--out", help="the study's folder (default studies/ and its name)")
     parser.add_argument("--seeds", type=int, default=5, help="runs per arm (default 5)")
     parser.add_argument("--trials", type=int, default=trials, help=f"settings tried per arm (default {trials})")
     parser.add_argument("--axes", default=axes, help=f"how the deep tower grows (default {axes})")
     parser.add_argument("--arms", help="arms to train, with commas between (default all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one per core)")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    parser.add_argument("--save", action="store_true", help=f"keep the report in benchmarks/results/{name}/")
+    parser.add_argument("--save", action="store_true", help="keep the report in benchmarks/results/ and its name")
     return parser
 
 
 def run(name: str, chosen: argparse.Namespace, table: Any, schema: wd.Schema, **parts: Table) -> None:
     """Carry a study out, report it, and keep the report if that was asked for."""
-    study = ablate.prepared(table, schema, chosen.out, seeds=chosen.seeds, trials=chosen.trials,
+    study = ablate.prepared(table, schema, chosen.out or f"studies/{name}", seeds=chosen.seeds, trials=chosen.trials,
                             axes=tuple(chosen.axes.split(",")), arms=chosen.arms and tuple(chosen.arms.split(",")), **parts)
     for task, why in ablate.carry_out(study, chosen.jobs).items():
         print(f"failed twice: {task.place}: {why}", file=sys.stderr)
