@@ -15,7 +15,7 @@ import widedeep as wd
 CONTEXT = ("daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 USER_ITEM_BINS, CONTEXT_BINS = 2_000_000, 300_000
 SEARCH = {"training.wide.rate": wd.Between(0.05, 0.2), "training.wide.l1": wd.OneOf((0.2, 0.5, 1.0, 2.0)),
-          "training.deep.rate": wd.Between(0.015, 0.06), "deep.dropout": wd.OneOf((0.2, 0.3, 0.4)),
+          "training.deep.rate": wd.Between(0.02, 0.08), "deep.dropout": wd.OneOf((0.1, 0.2, 0.3)),
           "deep.l2": wd.Between(50, 200)}
 
 
@@ -28,8 +28,8 @@ def schema() -> wd.Schema:
     crosses = {"user x item": wd.Crossed(("user", "item"), USER_ITEM_BINS)}
     crosses |= {f"item x {name}": wd.Crossed(("item", name), CONTEXT_BINS) for name in CONTEXT}
     training = wd.Training(batch=512, epochs=30, patience=3, wide=wd.Optimizer("ftrl", rate=0.1, l1=0.5),
-                           deep=wd.Optimizer("adagrad", rate=0.03))
-    deep = wd.Deep(tuple(ids), hidden=(256, 256, 256), batch_norm=True, dropout=0.3, width=20, precision="bf16", l2=100.0)
+                           deep=wd.Optimizer("adagrad", rate=0.04))
+    deep = wd.Deep(tuple(ids), hidden=(128, 128, 128), batch_norm=True, dropout=0.2, width=20, precision="bf16", l2=100.0)
     return wd.Schema(wd.Label("label"), {**ids, **crosses}, wide=wd.Wide((*ids, *crosses)), deep=deep, training=training,
                      search=SEARCH)
 

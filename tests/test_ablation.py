@@ -238,7 +238,9 @@ def _timeless(report: dict) -> dict:
     for about in report["about"].values():
         about.pop("seconds", None)
         about.pop("seconds_per_step", None)
-    report["study"].pop("date")
+    for name in ("date", "budget"):
+        report["study"].pop(name)
+    report.pop("compute")
     return report
 
 

@@ -93,6 +93,8 @@ def study() -> dict[str, Any]:
         "learning": {arm: [curve(means[arm]) for _ in range(5)] for group in list(GROUPS)[:3] for arm in GROUPS[group]},
         "calibration": {arm: {"predicted": promised.tolist(), "rows": [1628] * 10,
                               "observed": (promised + chance.normal(0, 0.01, 10)).clip(0, 1).tolist()} for arm in means},
+        "compute": "A step of joint takes 2.13 ms; of the deep models tried, deep-x2 comes nearest, with 2.20 ms. Joint minus "
+                   "deep-x2: +0.0011 (+0.0001 to +0.0021).",
         "slices": {name: {"rows": rows, "description": text, "gain": {
             f"joint-{other}": {"difference": gain, "low": gain - 0.002, "high": gain + 0.002}
             for other, gain in (("wide", 0.004), ("deep", -0.0012), ("deeper", 0.0007))}}
@@ -105,7 +107,8 @@ def study() -> dict[str, Any]:
         "left_out": [{"arm": "deep-x8-depth", "why": "no depth gives the deep tower 733,936 touched weights within 5 %"}],
         "failed": [{"arm": "stacked", "seed": 2, "why": "its process was ended by signal 9"}],
         "unfinished": [{"arm": "joint-x2", "seed": 3}, {"arm": "joint-x2", "seed": 4}], "extended": True,
-        "study": {"rows": {"train": 29_304, "valid": 3_257, "test": 16_281}, "seeds": [0, 1, 2, 3, 4], "trials": 12,
+        "study": {"budget": {"runs": 95, "trials": 180, "hours": 2.317}, "space": {"deep.dropout": "0.1, 0.2"},
+                  "rows": {"train": 29_304, "valid": 3_257, "test": 16_281}, "seeds": [0, 1, 2, 3, 4], "trials": 12,
                   "positives": {"train": 7_057, "valid": 784, "test": 3_846}, "date": "2026-11-24",
                   "schema": '[label]\ncolumn = "income"\npositive = ">50K"\n\n[columns]\nage = { kind = "numeric" }\n',
                   "command": "widedeep ablate data/adult/train.parquet --schema census.toml --test data/adult/test.parquet "
@@ -214,6 +217,14 @@ def test_names_that_are_attacks_are_shown_and_nothing_more(folder, tmp_path):
     assert "<script" not in text.replace("\\<", "").replace(f"    {HOSTILE}\n", "")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines if "alert" in line}) <= 4
+
+
+def test_figures_of_an_earlier_report_do_not_stay(tmp_path):
+    page.write(study(), tmp_path)
+    found = study()
+    del found["curves"]["depth"]
+    page.write(found, tmp_path)
+    assert {file.stem for file in (tmp_path / "figures").iterdir()} == FIGURES - {"size-depth"}
 
 
 def test_the_same_report_gives_the_same_bytes(folder, tmp_path):

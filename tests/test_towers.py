@@ -78,9 +78,10 @@ def test_a_bias_gradient_in_bfloat16_is_right_to_the_last_of_its_eight_bits():
     np.testing.assert_allclose(gradient.numpy(), exact, rtol=2**-8)
 
 
+@pytest.mark.parametrize("units", [5, 16])
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_in_one_kernel_is_keras_batch_norm(training):
-    inputs = 2 + 3 * tf.random.stateless_normal((512, 5), [1, 2])
+def test_batch_norm_in_one_kernel_is_keras_batch_norm(training, units):
+    inputs = 2 + 3 * tf.random.stateless_normal((512, units), [1, 2])
     ours, keras = BatchNorm("batch_norm"), tf_keras.layers.BatchNormalization()
     for layer in (ours, keras):
         layer.build(inputs.shape)

@@ -35,6 +35,9 @@ class Between:
             raise SchemaError(f"Between: low must be above 0 and below high. Got low={self.low}, high={self.high}. For 0, list "
                               f"the values to try.")
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
     @property
     def ends(self) -> tuple[float, float]:
         """The values that every other one lies between."""
@@ -60,6 +63,9 @@ class OneOf:
         if len(self.values) < 2:
             raise SchemaError(f"OneOf: values must be at least two to try. Got {list(self.values)}. A single one stands in the "
                               f"setting itself.")
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.values))
 
     @property
     def ends(self) -> tuple[Any, ...]:

@@ -43,7 +43,8 @@ CALIBRATION = (
     "was predicted, below it less.",
     "Over all rows, predicted ÷ observed is 1 where as much happened as was predicted, and the calibration error, the mean "
     "distance of the points from the line, is 0. Both stand in the table of the arms.")
-TREES = {True: "Gradient boosting often wins on plain tables. The arm lightgbm is here to say whether it does on this one.",
+TREES = {True: "Gradient boosting often wins on plain tables. The arm lightgbm is here to say whether it does on this one. Its "
+               "settings are fixed, only the number of trees is chosen, on validation rows; columns of lists it cannot read.",
          False: "Gradient boosting often wins on plain tables. It is not among the arms, so this report cannot tell whether it "
                 "would win on this one."}
 EXTENDED = ("Seeds were added after test rows had been read. Who looks often enough finds something, so p-values are smaller, "
@@ -138,6 +139,9 @@ def write(found: Mapping[str, Any], folder: Path) -> None:
     for name, text in texts.items():
         with whole_file(folder / name) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
+    for old in (folder / "figures").glob("*.svg"):
+        if f"figures/{old.name}" not in texts:
+            old.unlink()
 
 
 def _plain(text: str) -> str:
@@ -190,7 +194,8 @@ def _sections(found: Mapping[str, Any], primary: Mapping[str, Any], pictures: li
 
     metric, within = METRICS[primary["metric"]], f"{numerals.share(primary['confidence'])} interval"
     made = [_verdicts(found, primary, metric, within, of("differences")), _scores(found, primary["metric"], within, of("arms")),
-            Section("Size", text=[said for said in found.get("capacity", {}).values() if said], pictures=of("size-")),
+            Section("Size", text=[said for said in (*found.get("capacity", {}).values(), found.get("compute")) if said],
+                    pictures=of("size-")),
             _slices(found, metric, within, of("slices")),
             Section("Calibration", text=CALIBRATION if of("calibration") else (), pictures=of("calibration")),
             Section("Training", text=_undertrained(found), pictures=of("learning", "tuning")),
@@ -302,6 +307,10 @@ def _again(study: Mapping[str, Any]) -> Section:
             for part, rows in study.get("rows", {}).items()]
     rows.append(("seeds", ", ".join(map(str, study.get("seeds", ())))))
     rows.append(("trials", f"{numerals.count(study['trials'])} per arm" if study.get("trials") else ""))
+    if study.get("trials"):
+        rows += [(f"tried for {place}", where) for place, where in study.get("space", {}).items()]
+    if "budget" in study:
+        rows.append(("time taken", "{runs} runs, {trials} trials, {hours:.1f} hours of one thread".format(**study["budget"])))
     rows += [(name, ", ".join(f"{what} {value}" for what, value in study.get(name, {}).items()))
              for name in ("split", "machine", "versions")]
     rows.append(("date", study.get("date", "")))

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from widedeep.ablation import numerals
 from widedeep.ablation.arms import QUESTIONS, Arm
+from widedeep.ablation.search import space_of
 from widedeep.ablation.study import PARTS, Study, Task
 from widedeep.errors import DataError
 from widedeep.evaluation import calibration, metrics, statistics
@@ -65,6 +67,7 @@ def summarise(study: Study) -> dict[str, Any]:
         "arms": arms, "about": {name: _about(study.arms[name], shown.get(name, {})) for name in arms},
         "questions": _questions(study, scored),
         "curves": _curves(study, arms, runs), "capacity": _capacity(study, scored, runs),
+        "compute": _compute(study, scored, shown),
         "learning": {name: [run["curve"] for run in found.values()] for name, found in shown.items()},
         "calibration": {name: _reliability(test, found) for name, found in logits.items()},
         "slices": _slices(study, test, logits), **_wide(study, runs),
@@ -191,6 +194,23 @@ def _capacity(study: Study, scored: Mapping[str, Scored], runs: Mapping[str, Any
             "smallest_joint": _said(small, runs, "joint model that is not worse than deep", "joint model")}
 
 
+def _compute(study: Study, scored: Mapping[str, Scored], runs: Mapping[str, Any]) -> str | None:
+    """What joint gains over the deep tower whose steps take about as long: a statement about this machine."""
+    times = {name: _step_seconds(runs[name]) for name in ("joint", "deeper", *_by_size(study, "deep", runs)) if name in runs}
+    joint = times.pop("joint", None)
+    if not joint or not times:
+        return None
+    near = min(times, key=lambda name: abs(np.log(times[name] / joint)))
+    gain = _difference(scored["joint"], scored[near])
+    return (f"A step of joint takes {numerals.milliseconds(joint)} ms; of the deep models tried, {near} comes nearest, with "
+            f"{numerals.milliseconds(times[near])} ms. Joint minus {near}: {numerals.difference(gain['difference'])} "
+            f"({numerals.interval(gain['low'], gain['high'], numerals.difference)}).")
+
+
+def _step_seconds(runs: Mapping[int, Mapping[str, Any]]) -> float:
+    return _median(run["timings"]["seconds_per_step"] for run in runs.values())
+
+
 def _low(a: Scored, b: Scored) -> float:
     low = _difference(a, b)["low"]
     return -np.inf if low is None else low
@@ -257,6 +277,13 @@ def _tuning(study: Study) -> dict[str, list[float]]:
     return {name: best.accumulate(scores).tolist() for name, scores in found.items() if scores}
 
 
+def _budget(study: Study) -> dict[str, float]:
+    """What the study took: finished trials and runs, and their hours on one thread."""
+    trials, runs = ([task for task in tasks if study.is_done(task)] for tasks in study.tasks())
+    seconds = sum(study.read(task)["timings"]["seconds"] for task in [*trials, *runs])
+    return {"trials": len(trials), "runs": len(runs), "hours": seconds / 3600}
+
+
 def _study(study: Study) -> dict[str, Any]:
     labels = {part: study.labels(part) for part in PARTS}
     libraries = ("widedeep", "tensorflow", "tf_keras", "tensorflow-recommenders", "numpy", "scikit-learn", "lightgbm")
@@ -268,5 +295,6 @@ def _study(study: Study) -> dict[str, Any]:
             "positives": {part: int(found.sum()) for part, found in labels.items()},
             "seeds": list(range(study.asked.seeds)), "trials": study.asked.trials, "schema": study.asked.schema,
             "split": {"valid": study.asked.valid_share, "test": study.asked.test_share, "how": study.schema.training.split},
+            "budget": _budget(study), "space": {place: str(where) for place, where in space_of(study.schema).items()},
             "command": study.command(), "machine": {"system": platform.system(), "cores": os.cpu_count()},
             "versions": versions, "date": datetime.date.today().isoformat()}
