@@ -1,6 +1,6 @@
 """Was the joint model worth it on Frappe_x1, the app-usage log that rewards memorisation? Every arm, the published split.
 
-    python benchmarks/frappe.py --data PATH [--out studies/frappe] [--seeds 5] [--trials 3] [--axes width] [--jobs 2] [--save]
+    python benchmarks/frappe.py --data PATH [--out studies/frappe] [--seeds 5] [--trials 2] [--axes width] [--jobs 2] [--save]
 
 PATH holds x1_train.parquet, x1_valid.parquet and x1_test.parquet, with text or numbers in the columns below and `label`.
 """
@@ -35,7 +35,7 @@ def schema() -> wd.Schema:
 
 
 def main() -> None:
-    parser = study_command.options(__doc__, trials=3, axes="width")
+    parser = study_command.options(__doc__, trials=2, axes="width")
     parser.add_argument("--data", required=True, help="the folder of the Frappe_x1 split")
     chosen = parser.parse_args()
     train, valid, test = (Path(chosen.data) / f"x1_{part}.parquet" for part in ("train", "valid", "test"))
