@@ -62,7 +62,7 @@ def test_a_ridge_costs_each_id_once_an_epoch_however_rows_are_batched(dropping):
 
 
 def _called(table, layout, ids):
-    table({layout.matrix: tf.constant(ids)})
+    table({layout.matrix: tf.constant(ids)}, training=True)
     return table
 
 

@@ -29,9 +29,9 @@ class EmbeddingTable(tf_keras.layers.Layer):
     Shape: features → (batch, columns, width) for single-valued columns and bags alike; a bag is the sum, mean or sqrtn of its
     rows. Id −1, a dropped cross, contributes zero and is not trained.
 
-    With `l2`, what the table adds to `losses` is a ridge, l2 · |row|² for each row: an id's training rows share it between
-    them, so that it costs a step nothing for rows that are not in its batch. `frequency` says how many they are; of ids whose
-    number is not known yet, 0, nothing is asked.
+    With `l2`, what the table adds to `losses` in training is a ridge, l2 · |row|² for each row: an id's training rows share it
+    between them, so that it costs a step nothing for rows that are not in its batch. `frequency` says how many they are; of
+    ids whose number is not known yet, 0, nothing is asked (a stream's first epoch).
     """
 
     def __init__(self, layout: TableLayout, initializer: tf_keras.initializers.Initializer,
@@ -44,7 +44,7 @@ class EmbeddingTable(tf_keras.layers.Layer):
         initial = initializer if pretrained is None else tf_keras.initializers.Constant(pretrained)
         self.table = self.add_weight("table", (layout.rows, width), initializer=initial, trainable=layout.trainable)
 
-    def call(self, features: Features) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False) -> tf.Tensor:
         layout = self.layout
         bags = [features[layout.ids_of(name)] for name in layout.bags]
         flat = [bag.values for bag in bags]
@@ -53,7 +53,7 @@ class EmbeddingTable(tf_keras.layers.Layer):
             singles = features[layout.matrix]
             flat.insert(0, tf.reshape(singles, [-1]))
         ids = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
-        rows = self._gather(ids)
+        rows = self._gather(ids, training)
         if not bags:
             return tf.reshape(rows, [-1, len(layout.singles), rows.shape[1]])
         parts = tf.split(rows, [tf.shape(part)[0] for part in flat])
@@ -63,12 +63,12 @@ class EmbeddingTable(tf_keras.layers.Layer):
             return stacked
         return tf.concat([tf.reshape(parts[0], [-1, len(layout.singles), rows.shape[1]]), stacked], 1)
 
-    def _gather(self, ids: tf.Tensor) -> tf.Tensor:
+    def _gather(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
         """(elements,) → (elements, width); each distinct row is read once, and its gradient comes summed."""
         ids = tf.cast(ids, tf.int32 if self.layout.rows < 2**31 else tf.int64)
         distinct, place = tf.unique(tf.maximum(ids, 0) if self.layout.dropping else ids)
         found = tf.gather(self.table, distinct)
-        if self.l2:
+        if self.l2 and training:
             times = tf.math.unsorted_segment_sum(tf.cast(ids >= 0, found.dtype), place, tf.shape(distinct)[0])
             share = tf.math.divide_no_nan(times, tf.gather(self.frequency, distinct))
             self.add_loss(self.l2 * tf.reduce_sum(share * tf.reduce_sum(tf.square(found), 1)))
@@ -216,7 +216,7 @@ class DeepTower(tf_keras.layers.Layer):
         self.dtype_of_products = tf.bfloat16 if settings.precision == "bf16" else tf.float32
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
-        inputs = [_flatten(table(features)) for table in self.tables]
+        inputs = [_flatten(table(features, training=training)) for table in self.tables]
         if self.layout.values:
             inputs.append(features[self.layout.matrix])
         hidden = tf.cast(tf.concat(inputs, 1), self.dtype_of_products)
