@@ -136,6 +136,8 @@ def test_damaged_runs_are_made_again_and_said_so(study, tmp_path, capsys, monkey
     copy = _copy(study, tmp_path / "copy", axes=())
     damages = {"wide": ("predictions.parquet", b"not what was written", "predictions.parquet was changed"),
                "deep": (RUN, b"{", "run.json was changed"),
+               "joint": (DONE, b"{}", "DONE was changed"),
+               "stacked": (DONE, b"[]", "DONE was changed"),
                "joint-raw": (DONE, None, "DONE or a file that it names is lost"),
                "joint-again": ("*", None, "DONE or a file that it names is lost")}
     for arm, (files, content, _) in damages.items():
