@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +151,28 @@ def test_damaged_runs_are_made_again_and_said_so(study, tmp_path, capsys, monkey
     again = [f"{copy.folder / Task(arm, 0).place} is made again: {said}." for arm, (*_, said) in damages.items()]
     assert sorted(capsys.readouterr().err.splitlines()) == sorted(again)
     assert {task.arm for task in copy.tasks()[1] if "by" in copy.read(task)} == set(damages)
+
+
+def _on_a_full_disk(call: str, folder: str, what: Task | None, said) -> None:
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    setattr(os, call, full)
+    jobs._work(folder, what, said)
+
+
+def test_a_full_disk_stops_a_study_that_goes_on_once_there_is_space(study, table, tmp_path, capsys, monkeypatch):
+    copy, task = _copy(study, tmp_path / "copy", "lightgbm", arms=("wide", "lightgbm"), axes=()), Task("lightgbm", 0)
+    before = (copy.folder / Task("wide", 0).place / RUN).read_bytes()
+    for call in ("mkdir", "fsync"):
+        with monkeypatch.context() as patched:
+            patched.setattr(jobs, "_work", partial(_on_a_full_disk, call))
+            assert main(_command(table, copy.folder, "wide", "lightgbm")) == 1
+        assert re.fullmatch("widedeep ablate: error: The output '.*' cannot be written: No space left on device. What was "
+                            "there before is unchanged. Free space, or choose another path. What is finished stays, and the "
+                            "same command goes on from there.\n", capsys.readouterr().err)
+        assert list(copy.folder.glob("runs/lightgbm/*/")) == []
+    assert ablate.carry_out(copy, jobs=1, progress=False) == {}
+    assert copy.is_done(task) and (copy.folder / Task("wide", 0).place / RUN).read_bytes() == before
 
 
 def test_more_seeds_mark_the_report_as_extended_and_none_is_taken_away(study, table, tmp_path):
