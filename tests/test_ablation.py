@@ -175,6 +175,42 @@ def test_a_full_disk_stops_a_study_that_goes_on_once_there_is_space(study, table
     assert copy.is_done(task) and (copy.folder / Task("wide", 0).place / RUN).read_bytes() == before
 
 
+def _orphan(folder: str, what: Task | None, said) -> None:
+    """A process whose study is no more: it holds its lock until another one is at work, and then ends its task, or dies."""
+    study = Study.open(Path(folder))
+    place = study.folder / (what.place if what else "data")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locked(place):
+        said.send("holding")
+        while not (study.folder / "others are at work").exists():
+            time.sleep(0.01)
+        if what is None:
+            study.occupancy_file.write_text("by an orphan")
+        elif what.arm == "wide":
+            study.finish(what, {"by": "an orphan"})
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_an_orphan_is_at_is_waited_for_and_done_only_if_it_dies(study, tmp_path, monkeypatch):
+    copy, order = _copy(study, tmp_path / "copy", "runs", arms=("wide", "deep", "joint"), axes=()), []
+    copy.occupancy_file.unlink()
+    wide, deep, joint = (Task(arm, 0) for arm in copy.asked.arms)
+    monkeypatch.setattr(jobs, "_work", _orphan)
+    orphans = [jobs._started(copy.folder, what) for what in (wide, deep, None)]
+    assert [orphan.heard.recv() for orphan in orphans] == ["holding"] * 3
+    monkeypatch.setattr(jobs, "_work", _makes_up)
+    measuring = jobs._started(copy.folder, None)
+
+    def done(task: Task, seconds: float) -> None:
+        order.append(task)
+        (copy.folder / "others are at work").touch()
+
+    assert jobs.carry_out(copy, [wide, deep, joint], 3, done) == {} and jobs._error_of(measuring) is None
+    assert order[0] == joint and [copy.read(task)["by"].split()[-1] for task in (wide, deep)] == ["orphan", "process"]
+    assert copy.occupancy_file.read_text() == "by an orphan"
+
+
 def test_more_seeds_mark_the_report_as_extended_and_none_is_taken_away(study, table, tmp_path):
     _copy(study, tmp_path / "copy", axes=())
     more = ablate.prepared(table, SCHEMA, tmp_path / "copy", seeds=2, axes=())

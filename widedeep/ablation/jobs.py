@@ -133,16 +133,15 @@ def _work(folder: str, what: Task | None, said: Connection) -> None:
 
     try:
         start(threads=1)
-        study = Path(folder)
-        if what is None:
-            runs.measure(study)
-        else:
-            place = study / what.place
-            with reported(place):
-                place.parent.mkdir(parents=True, exist_ok=True)
-            with locked(place):
-                if not Study.open(study).is_done(what):
-                    runs.perform(study, what)
+        study = Study.open(Path(folder))
+        place = study.folder / (what.place if what else "data")
+        with reported(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place):  # a process whose study has been killed may still be at it
+            if what is None and not study.occupancy_file.exists():
+                runs.measure(study.folder)
+            elif what and not study.is_done(what):
+                runs.perform(study.folder, what)
         said.send(("done", ""))
     except Exception as error:
         name = type(error).__name__
