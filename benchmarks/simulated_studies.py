@@ -67,21 +67,26 @@ WORLDS = {
 LARGE, PLANTED = World(10_000, arm_row=0.1, seed_row=0.1, seed_lift=0.005, shared_lift=0.01), 0.005
 
 
-def draw(rng: np.random.Generator, world: World, aucs: dict[str, float], seeds: int) -> dict[str, Scored]:
-    """One study's arms, scored on rows of its own; under the name `again` the first arm with as many other seeds."""
+def drawn(rng: np.random.Generator, world: World, aucs: dict[str, float],
+          seeds: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One study's labels (rows,) and its arms' logits (seeds, rows); of the first arm twice as many seeds."""
     labels = (np.arange(world.rows) < POSITIVES * world.rows).astype(np.float64)
     common, shared = rng.normal(size=world.rows), rng.normal(0, world.shared_lift, 2 * seeds)
-    arms, first = {}, next(iter(aucs))
+    arms = {}
     for name, auc in aucs.items():
-        count = 2 * seeds if name == first else seeds
+        count = seeds if arms else 2 * seeds
         lift = world.lift(auc) + shared[:count] + rng.normal(0, world.seed_lift, count)
         own = common + rng.normal(0, world.arm_row, world.rows)
-        logits = own + rng.normal(0, world.seed_row, (count, world.rows)) + lift[:, None] * labels
-        runs = dict(enumerate(logits))
-        arms[name] = scored("auc", labels, {seed: runs[seed] for seed in range(seeds)})
-        if name == first:
-            arms["again"] = scored("auc", labels, {seed: runs[seed] for seed in range(seeds, 2 * seeds)})
-    return arms
+        arms[name] = own + rng.normal(0, world.seed_row, (count, world.rows)) + lift[:, None] * labels
+    return labels, arms
+
+
+def draw(rng: np.random.Generator, world: World, aucs: dict[str, float], seeds: int) -> dict[str, Scored]:
+    """One study's arms, scored on rows of its own; under the name `again` the first arm with as many other seeds."""
+    labels, arms = drawn(rng, world, aucs, seeds)
+    runs = {name: dict(enumerate(logits[:seeds])) for name, logits in arms.items()}
+    runs["again"] = dict(enumerate(arms[next(iter(aucs))][seeds:], seeds))
+    return {name: scored("auc", labels, found) for name, found in runs.items()}
 
 
 def first(arm: Scored, seeds: int) -> Scored:

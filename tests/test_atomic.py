@@ -89,6 +89,9 @@ def test_a_disk_error_is_reported_with_the_path_and_exit_code_1(tmp_path):
             with whole(tmp_path / "place"):
                 raise OSError(28, "No space left on device")
         assert caught.value.exit_code == 1
+    with pytest.raises(OutputError) as caught, whole_folder(tmp_path / "place") as folder, whole_file(folder / "part"):
+        raise OSError(28, "No space left on device")
+    assert str(caught.value).count("cannot be written") == 1 and caught.value.exit_code == 1
     assert os.listdir(tmp_path) == []
 
 

@@ -1,10 +1,18 @@
 """Simulated studies: intervals cover the truth, verdicts keep their error, and the committed figures say so."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from worlds import xor, xor_schema
 
 import record
 import simulated_studies as simulated
+from widedeep.ablation.report import summarise
+from widedeep.ablation.study import Study, Task
+from widedeep.tables import Table
 
 WANTED, FAMILY, ERROR = (0.93, 0.97), 0.94, 0.06
 STUDIES = range(200)
@@ -45,6 +53,44 @@ def test_arms_that_are_alike_are_rarely_told_apart():
 
 def test_a_planted_half_percent_is_found():
     assert simulated.power(simulated.LARGE, simulated.PLANTED, 5, range(40))["better"] >= 35
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A study of five seeds that nobody trained, whose arms are as good as they are made."""
+    aucs = {"joint": 0.8, "wide": 0.8 - simulated.PLANTED, "deep": 0.79, "deep-x2": 0.81, "joint-x0.5": 0.8}
+    labels, arms = simulated.drawn(np.random.default_rng(0), simulated.LARGE, aucs, seeds=5)
+    arms |= {"joint": arms["joint"][:5], "joint-again": arms["joint"][5:]}
+    rows = xor(len(labels)).assign(y=labels.astype(int))
+    table, valid, test = (Table.of(pa.Table.from_pandas(part)) for part in (xor(100), xor(100, seed=1), rows))
+    study = Study.start(tmp_path / "study", table, xor_schema(), valid, test,
+                        arms=("wide", "deep", "joint", "ensemble", "ensemble-fitted", "joint-again"))
+    sizes = {"a": 8, "b": 8, "x": 1, "a_x_b": 515}
+    study.occupancy_file.write_text(json.dumps({"sizes": sizes, "occurring": sizes, "multivalued": []}))
+    seen = np.arange(len(labels)) % 20
+    pq.write_table(pa.table({"id": seen, "cross": seen}), study.slices_file)
+    for arm, runs in arms.items():
+        towers = {"wide": 100, "deep": {"deep-x2": 20_000, "joint-x0.5": 5_000}.get(arm, 10_000)}
+        record = {"settings": {}, "curve": [0.7], "flat": True, "timings": {"seconds": 1.0},
+                  "parameters": {tower: dict.fromkeys(("allocated", "touched", "nonzero"), n) for tower, n in towers.items()}}
+        for seed, logits in enumerate(runs):
+            study.finish(Task(arm, seed), record, {"predictions.parquet": pa.table({"logit": logits}),
+                                                   "valid.parquet": pa.table({"logit": logits[:100]}),
+                                                   "wide.parquet": pa.table({"column": ["a"], "id": [seed]})})
+    return study
+
+
+def test_a_report_finds_what_is_planted_and_nothing_where_nothing_is(planted):
+    found = summarise(planted)
+    better, same = (found["questions"][name] for name in ("joint-wide", "joint-joint-again"))
+    assert better["verdict"] == "better" and better["low"] <= simulated.PLANTED <= better["high"]
+    assert same["verdict"] not in ("better", "worse") and same["low"] <= 0 <= same["high"]
+    assert {figures["auc"]["seeds"] for figures in found["arms"].values()} == {5}
+    assert found["capacity"] == {
+        "deeper": "The smallest deep model that is not worse than joint, by more than the margin, is deep-x2: 20,100 touched "
+                  "weights.",
+        "smallest_joint": "The smallest joint model that is not worse than deep, by more than the margin, is joint-x0.5: 5,100 "
+                          "touched weights."}
 
 
 def test_the_bounds_of_a_share_are_those_of_clopper_and_pearson():

@@ -51,7 +51,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = _place(path)
     unfinished = target.with_name(f".{target.name}.writing")
-    with _reported(target):
+    with reported(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
@@ -70,7 +70,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = _place(path)
     writing = _aside(target, "writing")
-    with _reported(target):
+    with reported(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         finish_swap(target)
         for name in ("writing", "new", "old"):
@@ -92,7 +92,7 @@ def locked(path: str | os.PathLike, shared: bool = False) -> Iterator[None]:
     Raises: OutputError if the lock's file cannot be made.
     """
     target = _place(path)
-    with _reported(target):
+    with reported(target):
         file = target.with_name(f".{target.name}.lock").open("w")
     with file:
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -141,9 +141,12 @@ def _sync(place: Path) -> None:
 
 
 @contextmanager
-def _reported(target: Path) -> Iterator[None]:
+def reported(target: Path) -> Iterator[None]:
+    """Say of what the block cannot write to `target`. Raises: OutputError, as it is if a part of the target raised it."""
     try:
         yield
+    except OutputError:
+        raise
     except OSError as error:
         raise OutputError(f"The output {str(target)!r} cannot be written: {error.strerror or error}. What was there before is "
                           f"unchanged. Free space, or choose another path.") from error

@@ -99,12 +99,12 @@ def carry_out(study: Study, jobs: int, progress: bool | None = None) -> dict[Tas
 
 
 def _perform(study: Study, tasks: list[Task], jobs: int, progress: bool | None, what: str) -> dict[Task, str]:
-    for task in tasks:
-        if fault := study.fault(task):
+    left = {task: fault for task in tasks if (fault := study.fault(task))}
+    for task, fault in left.items():
+        if (study.folder / task.place).exists():
             print(f"{study.folder / task.place} is made again: {fault}.", file=sys.stderr)
-    left = [task for task in tasks if not study.is_done(task)]
     with _bar(progress, what, len(tasks), len(tasks) - len(left)) as advance:
-        return processes.carry_out(study, left, jobs, advance)
+        return processes.carry_out(study, list(left), jobs, advance)
 
 
 @contextmanager

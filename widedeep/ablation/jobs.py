@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from widedeep.ablation.study import Study, Task
-from widedeep.atomic import locked
+from widedeep.atomic import locked, reported
 from widedeep.errors import OutputError, WidedeepError
 
 ATTEMPTS = 2
@@ -55,7 +55,7 @@ def carry_out(study: Study, tasks: list[Task], jobs: int, done: Callable[[Task, 
                 if error is None:
                     done(job.what, time.monotonic() - job.begun)
                 elif isinstance(error, OutputError):
-                    raise error
+                    raise OutputError(f"{error} What is finished stays, and the same command goes on from there.")
                 elif attempts[job.what] < ATTEMPTS:
                     waiting.insert(0, job.what)
                 else:
@@ -133,15 +133,17 @@ def _work(folder: str, what: Task | None, said: Connection) -> None:
 
     try:
         start(threads=1)
-        study = Path(folder)
-        if what is None:
-            runs.measure(study)
-        else:
-            (study / what.place).parent.mkdir(parents=True, exist_ok=True)
-            with locked(study / what.place):
-                if not Study.open(study).is_done(what):
-                    runs.perform(study, what)
+        study = Study.open(Path(folder))
+        place = study.folder / (what.place if what else "data")
+        with reported(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place):  # a process whose study has been killed may still be at it
+            if what is None and not study.occupancy_file.exists():
+                runs.measure(study.folder)
+            elif what and not study.is_done(what):
+                runs.perform(study.folder, what)
         said.send(("done", ""))
     except Exception as error:
-        said.send((type(error).__name__, f"{type(error).__name__}: {error}"))
+        name = type(error).__name__
+        said.send((name, str(error) if isinstance(error, WidedeepError) else f"{name}: {error}"))
         sys.exit(1)

@@ -266,17 +266,17 @@ class Study:
 
     def is_done(self, task: Task) -> bool:
         """Whether a task's folder is complete and what was written."""
-        return not self.fault(task) and (self.folder / task.place / DONE).exists()
+        return not self.fault(task)
 
     def fault(self, task: Task) -> str:
-        """What is wrong with a finished task's folder; nothing if it is sound, or not there."""
+        """Why a task is not done; nothing if it is."""
         place = self.folder / task.place
         try:
             sealed = json.loads((place / DONE).read_text(encoding="utf-8"))
-            changed = [name for name, digest in sealed.items() if _digest(place / name) != digest]
+            changed = [name for name in {RUN: "", **sealed} if _digest(place / name) != sealed[name]]
         except FileNotFoundError:
-            return "" if not place.exists() else f"{DONE} or a file that it names is lost"
-        except ValueError:
+            return f"{DONE} or a file that it names is lost" if place.exists() else "it has not been performed"
+        except (ValueError, TypeError, KeyError):
             return f"{DONE} was changed"
         return f"{changed[0]} was changed" if changed else ""
 
