@@ -7,6 +7,7 @@ A folder is written as `.NAME.writing` and renamed `.NAME.new` once it is comple
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,6 +42,16 @@ def _check_parent(target: Path, shown: str) -> None:
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise ArtifactError(f"The output {shown} cannot be made: {str(parent)!r} is not a folder that may be written to. "
                             f"Choose another path.")
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The sha256 of a file's bytes. Raises: OSError if it cannot be read.
+
+    >>> file_sha256(os.devnull)[:8]
+    'e3b0c442'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

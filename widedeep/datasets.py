@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from widedeep.atomic import file_sha256
 from widedeep.columns import Bucketized, Categorical, Column, Crossed, Numeric
 from widedeep.errors import DataError
 from widedeep.schema import Deep, Label, Optimizer, Schema, Training, Wide
@@ -83,5 +83,5 @@ def verify(file: Path, digest: str, lost: str, rule: str, source: str) -> None:
     """
     if not file.is_file():
         raise DataError(f"{file}: {lost}")
-    if (got := hashlib.sha256(file.read_bytes()).hexdigest()) != digest:
+    if (got := file_sha256(file)) != digest:
         raise DataError(f"{file}: {rule} {digest}. Got {got}. Take {source} from the project's repository again.")

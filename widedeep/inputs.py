@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from abc import ABC, abstractmethod
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from widedeep.atomic import file_sha256
 from widedeep.cache import Cache, Entry, read_rows, write_rows
 from widedeep.columns import Column, Crossed, to_dict
 from widedeep.encoder import Encoder, require_weight, row_weights, warn_of_training
@@ -188,8 +188,7 @@ def _declared(column: Column) -> dict[str, Any]:
     """A column's declaration, and the content of the file that it names."""
     plain = to_dict(column)
     if "pretrained" in plain and os.path.isfile(plain["pretrained"]):
-        with open(plain["pretrained"], "rb") as file:
-            plain["pretrained"] = hashlib.file_digest(file, "sha256").hexdigest()
+        plain["pretrained"] = file_sha256(plain["pretrained"])
     return plain
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from widedeep import csv_files, parquet_files
+from widedeep.atomic import file_sha256
 from widedeep.errors import DataError, unknown_names
 from widedeep.schema import Schema
 from widedeep.values import decoded, is_list, is_text
@@ -461,5 +462,4 @@ def _file_sha256(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _bytes_sha256(path: str, *_: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -29,7 +29,7 @@ from widedeep.ablation import arms as known
 from widedeep.ablation.arms import ELSEWHERE, Arm, sized
 from widedeep.ablation.capacity import AXES, FACTORS, Occupancy, resized
 from widedeep.ablation.search import draw, space_of
-from widedeep.atomic import whole_file, whole_folder
+from widedeep.atomic import file_sha256, whole_file, whole_folder
 from widedeep.columns import table_columns
 from widedeep.errors import DataError, SchemaError, unknown_names
 from widedeep.evaluation import metrics
@@ -273,7 +273,7 @@ class Study:
         place = self.folder / task.place
         try:
             sealed = json.loads((place / DONE).read_text(encoding="utf-8"))
-            changed = [name for name in {RUN: "", **sealed} if _digest(place / name) != sealed[name]]
+            changed = [name for name in {RUN: "", **sealed} if file_sha256(place / name) != sealed[name]]
         except FileNotFoundError:
             return f"{DONE} or a file that it names is lost" if place.exists() else "it has not been performed"
         except (ValueError, TypeError, KeyError):
@@ -317,17 +317,13 @@ class Study:
             _write(folder / RUN, record)
             for name, rows in files.items():
                 pq.write_table(rows, folder / name)
-            _write(folder / DONE, {name: _digest(folder / name) for name in (RUN, *files)})
+            _write(folder / DONE, {name: file_sha256(folder / name) for name in (RUN, *files)})
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parts(table: Table, valid: Table | None, test: Table | None, schema: Schema, asked: Asked) -> dict[str, Table]:
