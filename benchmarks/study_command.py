@@ -45,6 +45,8 @@ def run(name: str, chosen: argparse.Namespace, table: Any, schema: wd.Schema, **
         kept.mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copy(study.folder / file, kept / file)
+        shutil.rmtree(kept / "figures", ignore_errors=True)
+        shutil.copytree(study.folder / "figures", kept / "figures")
     if chosen.json:
         print(json.dumps(found))
         return
