@@ -23,7 +23,7 @@ ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "
                   "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files", "tables", "views",
                   "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms", "ablation.numerals",
                   "ablation.figures", "ablation.page", "ablation.capacity", "ablation.search", "ablation.study",
-                  "ablation.report"]
+                  "ablation.report", "installs", "installs.policy"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run",
                   "ablation.trees", "ablation.runs", "ablation.jobs", "ablation.ablate", "cli", "__main__"]
