@@ -23,8 +23,9 @@ ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "
                   "evaluation.clustered", "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files",
                   "tables", "views", "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms",
                   "ablation.numerals", "ablation.figures", "ablation.page", "ablation.capacity", "ablation.search",
-                  "ablation.study", "ablation.report", "installs", "installs.policy", "installs.logged", "installs.off_policy",
-                  "installs.acquisition"]
+                  "ablation.study", "ablation.report", "installs", "installs.policy", "installs.spec",
+                  "installs.population", "installs.retrieval", "installs.truth", "installs.bayes", "installs.features",
+                  "installs.log_files", "installs.world", "installs.logged", "installs.off_policy", "installs.acquisition"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
                   "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run",
                   "ablation.trees", "ablation.runs", "ablation.jobs", "ablation.ablate", "cli", "__main__"]
