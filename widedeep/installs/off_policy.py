@@ -15,8 +15,9 @@ Source: Swaminathan et al. 2017, "Off-policy evaluation for slate recommendation
 
 How sure they are is told by where the reward comes from. With weights and rewards that are rare, a log may lack the few rows
 that would have counted, and its interval cannot know. Over simulated logs of known truth (benchmarks/off_policy_coverage.py;
-effective sample sizes of 50, 10 and 2 % of the rows) nominal 95 % intervals held the truth in over 90 % of logs wherever the
-reward came from about `FEWEST_USERS` equal users or more (`effective_users`), and in as few as 78 % where it came from three.
+effective sample sizes of 50, 10 and 2 % of the rows, rewards of 9 and 2 %) nominal 95 % intervals for the value and the gain
+held the truth in over 90 % of logs wherever the reward came, in the median, from `FEWEST_USERS` equal users or more
+(`effective_users`), whatever the share of the rows; in 87 to 91 % where it came from 9 to 16, in 77 % where from four.
 """
 
 from __future__ import annotations
