@@ -1,4 +1,4 @@
-"""The command line: `widedeep init | train | evaluate | predict | ablate | report | simulate | baseline`. No logic of its own.
+"""The command line, no logic of its own: `widedeep init | train | evaluate | predict | ablate | report | simulate | …`.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -18,6 +18,7 @@ from typing import Any
 
 from widedeep import __version__
 from widedeep.errors import WidedeepError, WidedeepWarning
+from widedeep.installs import options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
     for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate, _add_baseline):
         add(commands)
+    options.describe(_command(commands, "acquire", _acquire, options.SUMMARY))
     return parser
 
 
@@ -334,6 +336,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
     _print_nested({"logs": record["logs"]})
     print(f"written to {arguments.out}; to train: widedeep train {os.path.join(arguments.out, 'logs')} "
           f"--schema {os.path.join(arguments.out, 'schema.toml')} --out MODEL")
+
+
+def _acquire(arguments: argparse.Namespace) -> None:
+    question = options.question(arguments)
+    _start_tensorflow()
+    from widedeep.installs import acquire
+    print(acquire.answered(arguments, question))
 
 
 def _baseline(arguments: argparse.Namespace) -> None:
