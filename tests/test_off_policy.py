@@ -226,7 +226,7 @@ def table(**changed):
                "user": [7, 8, 7, 8, None, 7, None, None], "p": [0.5, 0.25, 0.3, 0.75, 0.1, 0.2, 0.4, 0.5],
                "shown": [True, False, False, True, False, False, False, True],
                "r": [1.0, None, None, 0.5, None, None, None, 0.0]}
-    return pa.table({name: changed.get(name, values) for name, values in columns.items()})
+    return pa.table({name: values for name, values in (columns | changed).items() if values is not None})
 
 
 ROLES = {"visit": "visit", "shown": "shown", "propensity": "p", "reward": "r", "user": "user", "item": "app"}
@@ -263,8 +263,27 @@ def test_each_mistake_in_a_table_is_one_message(changed, message):
         read(table(**changed), **ROLES)
 
 
+def test_propensities_of_one_place_instead_of_the_slate_are_warned_of():
+    visits = np.repeat(np.arange(100), 4)
+    columns = {"visit": visits, "shown": np.tile([1, 1, 0, 0], 100), "r": np.ones(400)}
+    roles = {name: name for name in ("visit", "shown")} | {"propensity": "p", "reward": "r"}
+    with pytest.warns(WidedeepWarning, match="column 'p': the prop.* Got 1 a visit, where 2 are shown"):
+        read(pa.table(columns | {"p": np.full(400, 0.25)}), **roles)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(pa.table(columns | {"p": np.full(400, 0.5)}), **roles)
+        read(pa.table(columns | {"p": np.tile([0.25, 0.25, np.nan, np.nan], 100)}), **roles)
+
+
+def test_text_in_dictionaries_that_differ_by_chunk_is_read_as_it_stands():
+    parts = [table(visit=pa.array([name] * 8).dictionary_encode(), app=list(range(8)), user=None,
+                   p=[1.0] + [0.0] * 7, shown=[True] + [False] * 7) for name in ("x", "y")]
+    log = read(pa.concat_tables(parts), **ROLES | {"user": None})
+    assert log.shown.shape == (2, 8) and log.k == 1
+
+
 def test_a_column_that_is_not_there_is_named_with_the_closest():
-    with pytest.raises(DataError, match=r"lacks columns: \['usr'\].* Did you mean 'user'\?"):
+    with pytest.raises(DataError, match=r"^Arrow table: the table lacks columns: \['usr'\].* Did you mean 'user'\?"):
         read(table(), **ROLES | {"user": "usr"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from widedeep.errors import DataError
+from widedeep.errors import DataError, WidedeepWarning
 from widedeep.evaluation.clustered import cluster_codes
 from widedeep.tables import Table
+
+SLACK = 0.01
+"""Propensities may add up to so much more or less than what is shown, relatively: they are rounded."""
 
 NOBODY = -1
 """The row of a place that no candidate has."""
@@ -97,7 +101,8 @@ def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, u
     `slate_propensity` the probability of the visit's whole slate, `item` what the candidate is. `source` is what `Table.of`
     takes. Visits keep the order of their first rows.
     Raises: DataError, naming the column and the row, for what is missing or is no number; for propensities outside (0, 1];
-    for a visit that shows nothing, has two users or holds an item twice.
+    for a visit that shows nothing, has two users or holds an item twice. Warns of propensities that do not add up to what is
+    shown.
 
     >>> log = read(pa.table({"visit": [7, 7, 8], "shown": [True, False, True], "p": [0.5, 0.5, 1.0], "r": [1, None, 0]}),
     ...            visit="visit", shown="shown", propensity="p", reward="r")
@@ -106,8 +111,8 @@ def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, u
     """
     table = Table.of(source)
     wanted = [name for name in (visit, shown, propensity, reward, user, slate_propensity, item) if name is not None]
+    data = table.read(wanted)
     with table.named():
-        data = table.read(wanted) if not table.require(wanted) else None
         codes = _known(data, visit, "names the visit of every row").dictionary_encode().combine_chunks().indices.to_numpy()
         was_shown = _flags(data, shown)
         chances, rewards = _column(data, propensity), _column(data, reward)
@@ -118,6 +123,7 @@ def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, u
         per_visit = {name: _one_per_visit(data, column, codes, first, visit)
                      for name, column in (("user", user), ("slate_propensity", slate_propensity)) if column is not None}
         _check_each_visit_shows(data, visit, codes, was_shown, first)
+    _warn_of_sums(f"{table.name}: column {propensity!r}", was_shown, chances, len(rows))
     there = rows != NOBODY
     return Logged(was_shown[rows] & there, np.where(there, np.nan_to_num(rewards[rows]), 0.0),
                   np.where(there, chances[rows], np.nan), rows=rows, **per_visit)
@@ -172,6 +178,18 @@ def _check_rows(shown: np.ndarray, chances: np.ndarray, rewards: np.ndarray, pro
         got = "none" if np.isnan(rewards[row]) else rewards[row]
         raise DataError(f"column {reward!r}: the reward of what was shown must be a finite number. Got {got} in row {row}. "
                         f"Log 0 for no reward, or leave the visit out.")
+
+
+def _warn_of_sums(what: str, shown: np.ndarray, chances: np.ndarray, visits: int) -> None:
+    """Probabilities to be in the slate add up to its size; where sizes vary, but for chance."""
+    if not (chances[~shown] > 0).any():
+        return
+    known = np.nan_to_num(chances)
+    expected, found = float(known.sum()), int(shown.sum())
+    if abs(expected - found) > SLACK * found + 4 * float(np.sqrt((known * (1 - known)).sum())):
+        warnings.warn(f"{what}: the propensities of a visit's candidates add up to how many it shows. Got "
+                      f"{expected / visits:.3g} a visit, where {found / visits:.3g} are shown. Log each candidate's "
+                      f"probability to be in the slate at any place, not at one.", WidedeepWarning, stacklevel=3)
 
 
 def _check_items(data: pa.Table, codes: np.ndarray, visit: str, item: str | None) -> None:

@@ -17,7 +17,7 @@ How sure they are is told by where the reward comes from. With weights and rewar
 that would have counted, and its interval cannot know. Over simulated logs of known truth (benchmarks/off_policy_coverage.py;
 effective sample sizes of 50, 10 and 2 % of the rows, rewards of 9 and 2 %) nominal 95 % intervals for the value and the gain
 held the truth in over 90 % of logs wherever the reward came, in the median, from `FEWEST_USERS` equal users or more
-(`effective_users`), whatever the share of the rows; in 87 to 91 % where it came from 9 to 16, in 77 % where from four.
+(`effective_users`), whatever the share of the rows; in 87 to 91 % where it came from 9 to 16, in 77 to 79 % where from four.
 """
 
 from __future__ import annotations
