@@ -40,7 +40,7 @@ def schema(spec: WorldSpec) -> Schema:
         ids.append("installed_apps")
         columns["installed_apps"] = Categorical(combiner="sqrtn")
         crosses["installed_apps_x_app"] = Crossed(("installed_apps", "app"), _bins(spec.apps))
-    if spec.days == 1:
+    if spec.days < 3:   # then all training rows may be of one day
         ids.remove("weekday")
     training = replace(TRAINING, split="time" if spec.days > 1 else "random")
     return Schema(Label(LABEL), columns | crosses, wide=Wide((*ids, "size_bucket", "rating_bucket", *crosses)),

@@ -114,7 +114,8 @@ def _check_together(spec: WorldSpec) -> None:
 
 
 PRESETS: Mapping[str, WorldSpec] = MappingProxyType({
-    "frappe": WorldSpec(users=957, apps=4082)})
+    "frappe": WorldSpec(users=957, apps=4082, popularity=0.2, taste=4.5, base_rate=0.3, zipf=0.8, activity=2.5, focus=4.0,
+                        candidates=12, slate=2, temperature=0.7, explore=0.35)})
 """Ready specs by name. `frappe`: installs resemble the Frappe log in how skewed popularity is, how often a (user, app) pair
 comes again, and what popularity alone predicts; `benchmarks/world_frappe.py` measures it.
 """
