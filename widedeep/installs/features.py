@@ -18,7 +18,7 @@ LABEL = "installed"
 VISIT_IDS = ("hour", "weekday", "connection", "page")
 CROSSES = (("category", "hour"), ("country", "category"), ("device", "price"), ("connection", "size_bucket"),
            ("page", "rating_bucket"), ("age", "rating_bucket"))
-SMALL, LEAST_BINS, MOST_BINS = 4096, 1 << 14, 1 << 22
+SMALL, LEAST_BINS, MOST_BINS = 4096, 1 << 14, 1 << 23
 """Bins of the crosses above, and the least and the most of installed × candidate apps."""
 
 TRAINING = Training(batch=512, epochs=12, patience=2, wide=Optimizer("ftrl", rate=0.05, l1=0.3),

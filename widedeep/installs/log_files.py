@@ -19,8 +19,9 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -34,9 +35,7 @@ from widedeep.installs.bayes import Bayes
 from widedeep.installs.population import generator
 from widedeep.installs.spec import WorldSpec
 from widedeep.installs.truth import Visits, joined
-
-if TYPE_CHECKING:
-    from widedeep.installs.world import World
+from widedeep.schema import Schema
 
 FORMAT = 1
 """The version of the folder, and of how worlds follow from specs; a world of another one is refused."""
@@ -54,6 +53,21 @@ PLAIN = ("propensity", "slate_propensity", "probability")
 """Numbers that hardly repeat, for which Parquet need not look for a dictionary."""
 
 
+class Worldly(Protocol):
+    """What logs are written of: `widedeep.installs.world.World`, which says what its parts are."""
+
+    spec: WorldSpec
+    users: pa.Table
+    apps: pa.Table
+    record: dict[str, Any] | None
+
+    def schema(self) -> Schema: ...
+    def batches(self, count: int, day: int, key: int) -> Iterator[Visits]: ...
+    def score(self, visits: Visits) -> np.ndarray: ...
+    def probability(self, visits: Visits, position: np.ndarray | None = None) -> np.ndarray: ...
+    def rows(self, visits: Visits, places: np.ndarray | None = None) -> pa.Table: ...
+
+
 class Block(NamedTuple):
     """Some visits as they are logged: rows of each part, and the probability and outcome of what was shown, (visits, slate)."""
 
@@ -62,8 +76,7 @@ class Block(NamedTuple):
     installed: np.ndarray
 
 
-def write(world: World, folder: str | os.PathLike, impressions: int,
-          progress: bool | None = None) -> dict[str, Any]:
+def write(world: Worldly, folder: str | os.PathLike, impressions: int, progress: bool | None = None) -> dict[str, Any]:
     """Write a world and its logs, in memory that does not grow with them; the folder appears whole.
 
     Returns what `world.json` says. `progress` shows a bar (default: when stderr is a terminal).
@@ -139,23 +152,17 @@ def _writer(folder: Path, day: int, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(folder / f"day-{day:02}.parquet", schema, use_dictionary=repeating)
 
 
-def _blocks(world: World, day: int, first: int, count: int) -> Generator[Block, None, None]:
+def _blocks(world: Worldly, day: int, first: int, count: int) -> Generator[Block, None, None]:
     """The logged visits of a day, numbered from `first`; what is drawn does not depend on how many make a block."""
-    held: list[tuple[np.ndarray, ...]] = []
-    batches: list[Visits] = []
-    for number, visits in enumerate(world.batches(count, day, STREAM)):
-        batches.append(visits)
-        held.append(_drawn(world, visits, generator(world.spec, 7, day, number)))
-        done = len(batches) == BLOCK
-        if done:
-            yield _block(world, first, joined(batches), *(np.concatenate(each) for each in zip(*held)))
-            first += sum(map(len, batches))
-            batches, held = [], []
-    if batches:
-        yield _block(world, first, joined(batches), *(np.concatenate(each) for each in zip(*held)))
+    numbered = enumerate(world.batches(count, day, STREAM))
+    while batches := list(islice(numbered, BLOCK)):
+        visits = joined([batch for _, batch in batches])
+        drawn = (_drawn(world, batch, generator(world.spec, 7, day, number)) for number, batch in batches)
+        yield _block(world, first, visits, *map(np.concatenate, zip(*drawn)))
+        first += len(visits)
 
 
-def _drawn(world: World, visits: Visits, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _drawn(world: Worldly, visits: Visits, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """For each visit its scores, slate, the slate's probability, inclusions, probabilities (visits, n) and outcomes."""
     spec = world.spec
     scores = world.score(visits)
@@ -169,8 +176,9 @@ def _drawn(world: World, visits: Visits, rng: np.random.Generator) -> tuple[np.n
             policy.inclusion(scores, spec.slate, **setting), probability, installed)
 
 
-def _block(world: World, first: int, visits: Visits, scores: np.ndarray, slates: np.ndarray, slate_propensity: np.ndarray,
+def _block(world: Worldly, first: int, visits: Visits, scores: np.ndarray, slates: np.ndarray, slate_propensity: np.ndarray,
            propensity: np.ndarray, probability: np.ndarray, installed: np.ndarray) -> Block:
+    """Drawn visits, numbered from `first`, as the rows of each file; only here do they become tables."""
     n, k = scores.shape[1], slates.shape[1]
     number = np.arange(first, first + len(visits))
     slot = np.full(scores.shape, -1)
@@ -216,14 +224,14 @@ def read(folder: str | os.PathLike) -> dict[str, Any]:
         raise ArtifactError(f"{path}: holds no spec of a world: {error}. {AGAIN}") from error
 
 
-def check(world: World, record: dict[str, Any], folder: str | os.PathLike) -> None:
+def check(world: Worldly, record: dict[str, Any], folder: str | os.PathLike) -> None:
     """Raises: ArtifactError unless the world drawn anew is the one that was written."""
     if fingerprint(world) != record.get("fingerprint"):
         raise ArtifactError(f"{Path(folder) / WORLD}: the same spec must draw the same world. Got another one: it was written "
                             f"by other versions of widedeep or NumPy. {AGAIN}")
 
 
-def fingerprint(world: World) -> str:
+def fingerprint(world: Worldly) -> str:
     """sha256 of what a world's spec drew, as far as it is whole numbers or names: users, apps, and who has which."""
     digest = hashlib.sha256()
     for table in (world.users, world.apps):

@@ -152,15 +152,19 @@ class Trees(Truth):
             return self.affinity(visits, on)
         if name.startswith("taste"):
             return on.taste[:, int(name[-1])][visits.candidates]
-        if name in ("hour", "weekday", "connection", "page"):
-            return _scaled(getattr(visits, name), {"hour": 24, "weekday": 7, "connection": 3, "page": 4}[name])[:, None]
-        if name in ("age", "device", "country"):
-            return _scaled(getattr(self.users, name)[visits.user], {"age": 6, "device": 3, "country": 10}[name])[:, None]
+        if name in OF_VISITS:
+            return _scaled(getattr(visits, name), OF_VISITS[name])[:, None]
+        if name in OF_USERS:
+            return _scaled(getattr(self.users, name)[visits.user], OF_USERS[name])[:, None]
         return self.ranks[name][visits.candidates]
 
 
+OF_VISITS = {"hour": 24, "weekday": 7, "connection": len(CONNECTIONS), "page": len(PAGES)}
+OF_USERS = {"country": len(population.COUNTRIES), "age": len(population.AGES), "device": len(population.DEVICES)}
+"""What trees ask of a visit and of its user, and how many values each has."""
+
 TASTE_ASKS = (("affinity", "taste0", "taste1", "taste2", "taste3"), ("age", "device", "price", "size", "rating", "taste4"))
-CONTEXT_ASKS = (("hour", "weekday", "connection", "page", "country", "age", "device"), ("category", "price", "size", "rating"))
+CONTEXT_ASKS = ((*OF_VISITS, *OF_USERS), ("category", "price", "size", "rating"))
 """What trees ask: each at least one question of either group."""
 
 
@@ -171,10 +175,12 @@ def _forest(rng: np.random.Generator, asks: tuple[tuple[str, ...], ...], trees: 
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
+    """Values moved and scaled to mean 0 and deviation 1."""
     return (values - values.mean()) / values.std()
 
 
 def _scaled(codes: np.ndarray, kinds: int) -> np.ndarray:
+    """Codes with mean 0 and deviation 1, if all are equally frequent."""
     return (codes - (kinds - 1) / 2) * math.sqrt(12 / (kinds**2 - 1))
 
 
@@ -192,6 +198,7 @@ def _steps(popularity: np.ndarray) -> np.ndarray:
 
 
 def _tiers(apps: Apps) -> dict[str, np.ndarray]:
+    """Sizes and ratings as quarters, 0 to 3."""
     return {name: np.searchsorted(np.quantile(values, [0.25, 0.5, 0.75]), values)
             for name, values in (("size", apps.size), ("rating", apps.rating))}
 
