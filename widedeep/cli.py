@@ -333,7 +333,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(record))
         return
-    _print_nested({"logs": record["logs"]})
+    _print_figures(record["logs"])
     print(f"written to {arguments.out}; to train: widedeep train {os.path.join(arguments.out, 'logs')} "
           f"--schema {os.path.join(arguments.out, 'schema.toml')} --out MODEL")
 
@@ -385,7 +385,7 @@ def _print_record(record: dict[str, Any], out: str) -> None:
 
 def _print_figures(figures: dict[str, float | None]) -> None:
     for name, value in figures.items():
-        shown = "undefined on these rows" if value is None else f"{value:,}" if name == "rows" else f"{value:.5f}"
+        shown = "undefined on these rows" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
         print(f"  {name:<20} {shown}")
 
 
