@@ -1,4 +1,4 @@
-"""The command line: `widedeep init | train | evaluate | predict | ablate | report | baseline`. No logic of its own.
+"""The command line, no logic of its own: `widedeep init | train | evaluate | predict | ablate | report | simulate | …`.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -18,6 +18,7 @@ from typing import Any
 
 from widedeep import __version__
 from widedeep.errors import WidedeepError, WidedeepWarning
+from widedeep.installs import options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
     parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
-    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_baseline):
+    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate, _add_baseline):
         add(commands)
+    options.describe(_command(commands, "acquire", _acquire, options.SUMMARY))
     return parser
 
 
@@ -154,6 +156,18 @@ def _add_report(commands: Any) -> None:
     command = _command(commands, "report", _report, "Write a study's report: report.html, report.md, report.json and figures.")
     command.add_argument("study", help="the folder of a study")
     command.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+
+def _add_simulate(commands: Any) -> None:
+    command = _command(commands, "simulate", _simulate, "Draw a world whose truth is known, and the logs of its app store.")
+    command.add_argument("--out", required=True, help="the world's folder, which must not exist")
+    command.add_argument("--preset", help="where settings start: frappe (default: none)")
+    command.add_argument("--kind", help="towers: the joint model's own form; trees: one that no tower has (default towers)")
+    command.add_argument("--users", type=_whole(1), help="default 20000")
+    command.add_argument("--apps", type=_whole(1), help="default 5000")
+    command.add_argument("--impressions", type=_whole(1), default=1_000_000, help="rows of the logs (default 1000000)")
+    command.add_argument("--seed", type=_whole(0), help="everything random follows from it (default 0)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_baseline(commands: Any) -> None:
@@ -307,6 +321,30 @@ def _write_report(study: Any, as_json: bool) -> None:
     print(f"written to {study.folder / 'report.html'}, report.md and report.json")
 
 
+def _simulate(arguments: argparse.Namespace) -> None:
+    from widedeep.atomic import check_target
+    from widedeep.installs.spec import spec_of
+
+    check_target(arguments.out)
+    spec = spec_of(arguments.preset, kind=arguments.kind, users=arguments.users, apps=arguments.apps, seed=arguments.seed)
+    from widedeep.installs.world import World
+
+    record = World(spec).write(arguments.out, arguments.impressions)
+    if arguments.json:
+        print(json.dumps(record))
+        return
+    _print_figures(record["logs"])
+    print(f"written to {arguments.out}; to train: widedeep train {os.path.join(arguments.out, 'logs')} "
+          f"--schema {os.path.join(arguments.out, 'schema.toml')} --out MODEL")
+
+
+def _acquire(arguments: argparse.Namespace) -> None:
+    question = options.question(arguments)
+    _start_tensorflow()
+    from widedeep.installs import acquire
+    print(acquire.answered(arguments, question))
+
+
 def _baseline(arguments: argparse.Namespace) -> None:
     _start_tensorflow()
     if arguments.which == "linear":
@@ -347,7 +385,7 @@ def _print_record(record: dict[str, Any], out: str) -> None:
 
 def _print_figures(figures: dict[str, float | None]) -> None:
     for name, value in figures.items():
-        shown = "undefined on these rows" if value is None else f"{value:,}" if name == "rows" else f"{value:.5f}"
+        shown = "undefined on these rows" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
         print(f"  {name:<20} {shown}")
 
 

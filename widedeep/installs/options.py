@@ -1,0 +1,100 @@
+"""What can be asked of `widedeep acquire`: its options, said once, and what they mean together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from widedeep.errors import WidedeepError
+
+WORLD = "world.json"
+SUMMARY = "Which ranker would win the A/B test? Ask a world, or the logs of another ranker."
+ESTIMATORS = ("dr", "snips", "ips")
+VISITS = 20_000
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of logs: which columns hold what, and how the new policies are stated and judged; see `describe`."""
+
+    propensity: str
+    reward: str
+    visit: str = "visit"
+    shown: str = "shown"
+    user: str = "user"
+    item: str | None = None
+    temperature: float | None = None
+    clip: float | None = None
+    estimator: str | None = None
+    reward_model: str | None = None
+
+
+def describe(command: argparse.ArgumentParser) -> None:
+    """Add the options to a command."""
+    command.add_argument("source", help="a world's folder (`widedeep simulate`): rankers serve fresh visits, and installs are "
+                         "counted; or a Parquet table with one row per candidate of each logged visit, shown or not: what "
+                         "rankers would have earned is estimated from what another policy showed")
+    command.add_argument("--arms", nargs="+", required=True, metavar="MODEL", help="model directories to compare; from "
+                         "logs: trained on other logs than these, such as earlier ones")
+    command.add_argument("--control", metavar="MODEL", help="the model they are compared with (logs: else the logged policy)")
+    command.add_argument("--k", type=_positive, help="candidates shown in a visit (default: as in the world or the logs)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    world = command.add_argument_group("in a world")
+    world.add_argument("--visits", type=_positive, help=f"fresh visits, the same for every ranker (default {VISITS})")
+    world.add_argument("--drawn", action="store_true", help="draw installs, instead of their exact expectation")
+    logs = command.add_argument_group("from logs (columns of the table, and how to judge)")
+    for name, text in COLUMNS.items():
+        logs.add_argument(f"--{name}", metavar="COLUMN", help=text)
+    logs.add_argument("--estimator", choices=ESTIMATORS, help="ips: inverse propensities; snips: the same, self-normalised; "
+                      "dr: doubly robust, a reward model corrected by them (default: dr with --reward-model, else snips)")
+    logs.add_argument("--reward-model", metavar="MODEL", help="dr's model of the reward, trained on a log that is not this one")
+    logs.add_argument("--clip", type=float, metavar="C", help="the largest weight of a row: less noise, and a bias downward")
+    logs.add_argument("--temperature", type=float, metavar="T", help="the new policies draw k by softmax of score / T, instead "
+                      "of showing the k best")
+
+
+COLUMNS = {
+    "propensity": "with what probability the logging policy shows the candidate at all; 0 or empty if never",
+    "reward": "what came of it, such as installed or not; ignored where nothing was shown",
+    "visit": "which rows belong together (default visit)",
+    "shown": "whether the candidate was shown (default shown)",
+    "user": "whose visit it was: a user's visits are one witness (default user)",
+    "item": "what the candidate is, to refuse a visit that holds it twice (default app, if there is one)",
+}
+
+
+def question(arguments: argparse.Namespace) -> Question | None:
+    """What is asked of logs; None if a world is asked. Raises: WidedeepError for options of the other kind, or too few.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> describe(parser)
+    >>> question(parser.parse_args(["logs.parquet", "--propensity", "p", "--reward", "r", "--arms", "models/deep"])).visit
+    'visit'
+    """
+    given = {one.name: getattr(arguments, one.name) for one in fields(Question) if getattr(arguments, one.name) is not None}
+    source = os.fspath(arguments.source)
+    if (Path(source) / WORLD).is_file():
+        if given or arguments.control is None:
+            wrong = f"{_flags(given)}, which are for logs" if given else "no --control"
+            raise WidedeepError(f"{source}: a world is asked with --control and --arms alone. Got {wrong}. "
+                                f"{'Leave them out' if given else 'Name the model that others are compared with'}.")
+        return None
+    if arguments.visits is not None or arguments.drawn:
+        raise WidedeepError(f"{source}: --visits and --drawn are for worlds, and this is none: it has no "
+                            f"{WORLD}. Leave them out, or give the folder that `widedeep simulate` wrote.")
+    if missing := [name for name in ("propensity", "reward") if name not in given]:
+        raise WidedeepError(f"{source}: logs (it is no world: it has no {WORLD}) are asked with the columns of the "
+                            f"propensity and the reward. Got no {_flags(missing)}. Name them.")
+    return Question(**given)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1. Got {text}.")
+    return number
+
+
+def _flags(names: object) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
