@@ -1,4 +1,5 @@
-"""What holds for every test."""
+"""What all tests share: property tests that draw the same examples in every run and have no deadline of their own, and
+processes that hear Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
