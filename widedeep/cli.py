@@ -139,7 +139,8 @@ def _add_ablate(commands: Any) -> None:
     command.add_argument("--arms", type=_names, metavar="A,B", help="arms to train (default all)")
     command.add_argument("--axes", type=_names, default=("width",), metavar="A,B",
                          help="how the deep tower grows: width, depth, embedding (default width)")
-    command.add_argument("--trials", type=_whole(0), default=0, help="settings tried per arm, on validation rows (default 0)")
+    command.add_argument("--trials", type=_whole(0), default=0,
+                         help="settings of [search] tried per arm, on validation rows (default 0)")
     command.add_argument("--valid-share", type=float, default=0.1, help="share of rows for validation (default 0.1)")
     command.add_argument("--test-share", type=float, default=0.2, help="share of rows for testing, if no --test (default 0.2)")
     command.add_argument("--margin", type=float, default=0.001, help="what difference in AUC does not matter (default 0.001)")
