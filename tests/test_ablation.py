@@ -327,7 +327,7 @@ def _timeless(report: dict) -> dict:
         about.pop("seconds_per_step", None)
     for name in ("date", "budget"):
         report["study"].pop(name)
-    report.pop("compute")
+    report.pop("compute", None)
     return report
 
 

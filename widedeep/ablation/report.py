@@ -136,7 +136,7 @@ def _about(arm: Arm, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         "parameters": {tower: {kind: _mean(run["parameters"][tower][kind] for run in runs.values()) for kind in kinds}
                        for tower, kinds in towers.items()},
         "seconds": float(np.median([run["timings"]["seconds"] for run in runs.values()])),
-        "seconds_per_step": _median([run["timings"].get("seconds_per_step") for run in runs.values()]),
+        "seconds_per_step": _step_seconds(runs),
         "undertrained": [number for number, run in runs.items() if not run["flat"]],
         "settings": next(iter(runs.values()))["settings"]}
 
@@ -196,7 +196,8 @@ def _capacity(study: Study, scored: Mapping[str, Scored], runs: Mapping[str, Any
 
 def _compute(study: Study, scored: Mapping[str, Scored], runs: Mapping[str, Any]) -> str | None:
     """What joint gains over the deep tower whose steps take about as long: a statement about this machine."""
-    times = {name: _step_seconds(runs[name]) for name in ("joint", "deeper", *_by_size(study, "deep", runs)) if name in runs}
+    names = [name for name in ("joint", "deeper", *_by_size(study, "deep", runs)) if name in runs]
+    times = {name: taken for name in names if (taken := _step_seconds(runs[name]))}
     joint = times.pop("joint", None)
     if not joint or not times:
         return None
@@ -207,8 +208,8 @@ def _compute(study: Study, scored: Mapping[str, Scored], runs: Mapping[str, Any]
             f"({numerals.interval(gain['low'], gain['high'], numerals.difference)}).")
 
 
-def _step_seconds(runs: Mapping[int, Mapping[str, Any]]) -> float:
-    return _median(run["timings"]["seconds_per_step"] for run in runs.values())
+def _step_seconds(runs: Mapping[int, Mapping[str, Any]]) -> float | None:
+    return _median(run["timings"].get("seconds_per_step") for run in runs.values())
 
 
 def _low(a: Scored, b: Scored) -> float:
