@@ -1,6 +1,6 @@
 """Was the joint model worth it on census income? Every arm, on UCI Adult, official test rows.
 
-    python benchmarks/census.py [--out DIR] [--seeds 5] [--trials 4] [--axes width] [--jobs 2] [--save]
+    python benchmarks/census.py [--out DIR] [--seeds 5] [--trials 4] [--axes width,depth,embedding] [--jobs 2] [--save]
 
 A study that was stopped goes on where it was. `make study` runs it without tuning, sizes along width only.
 """
@@ -17,7 +17,7 @@ HIDDEN = (64, 32)
 
 
 def main() -> None:
-    chosen = study_command.options(__doc__, trials=4, axes="width").parse_args()
+    chosen = study_command.options(__doc__, trials=4, axes="width,depth,embedding").parse_args()
     data = load_adult()
     schema = replace(data.schema, deep=replace(data.schema.deep, hidden=HIDDEN))
     study_command.run("census", chosen, data.train, schema, test=data.test)
