@@ -24,7 +24,7 @@ from scipy.special import expit
 
 import record
 from widedeep.errors import WidedeepWarning
-from widedeep.installs import policy
+from widedeep.installs import off_policy, policy
 from widedeep.installs.off_policy import FEWEST_USERS, Logged, OffPolicy, compare, estimate
 
 CANDIDATES, SHOWN, TEMPERATURE, EXPLORE = 12, 2, 0.5, 0.05
@@ -73,11 +73,7 @@ def draw(rng: np.random.Generator, visits: int, base: float) -> Drawn:
 def stated(drawn: Drawn, way: tuple[float, float, bool]) -> np.ndarray:
     """A policy's probability to show each candidate."""
     scores = way[0] * drawn.x + way[1] * drawn.z
-    if not way[2]:
-        return inclusion(scores)
-    shown = np.zeros(scores.shape)
-    np.put_along_axis(shown, policy.top(scores, SHOWN), 1.0, axis=1)
-    return shown
+    return off_policy.stated(scores, SHOWN) if way[2] else inclusion(scores)
 
 
 def guesses(drawn: Drawn, base: float) -> dict[str | None, np.ndarray | None]:

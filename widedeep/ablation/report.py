@@ -55,6 +55,7 @@ def summarise(study: Study) -> dict[str, Any]:
             for name, arm in study.arms.items() if arm.schema}
     if not any(runs.values()):
         raise DataError(f"{study.folder}: a report needs a finished run. Got none. Go on with: widedeep ablate")
+    trials = {name: study.trials(name) for name in study.arms}
     test = _rows(study, "test")
     logits = {name: found for name, arm in study.arms.items() if arm.shown and (found := _logits(study, arm, runs))}
     scored = {name: _scored("auc", test, found) for name, found in logits.items()}
@@ -71,13 +72,13 @@ def summarise(study: Study) -> dict[str, Any]:
         "learning": {name: [run["curve"] for run in found.values()] for name, found in shown.items()},
         "calibration": {name: _reliability(test, found) for name, found in logits.items()},
         "slices": _slices(study, test, logits), **_wide(study, runs),
-        "tuning": _tuning(study),
+        "tuning": _tuning(study, trials),
         "left_out": [{"arm": name, "why": why} for name, why in study.left_out.items()],
         "failed": study.failures(),
         "unfinished": [{"arm": task.arm, "seed": task.number} for task in study.tasks()[1]
                        if task.number not in runs[task.arm]],
         "extended": study.asked.seeds > study.asked.first_seeds,
-        "study": _study(study)}
+        "study": _study(study) | {"budget": _budget(trials, runs)}}
 
 
 def _rows(study: Study, part: str) -> Rows:
@@ -271,18 +272,18 @@ def _jaccard(a: set, b: set) -> float:
     return len(a & b) / max(1, len(a | b))
 
 
-def _tuning(study: Study) -> dict[str, list[float]]:
+def _tuning(study: Study, trials: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[float]]:
     """By arm, the best validation score after each trial."""
     best = np.maximum if metrics.METRICS[study.schema.training.metric].higher_is_better else np.minimum
-    found = {name: [trial["valid"] for trial in study.trials(name)] for name in study.arms}
-    return {name: best.accumulate(scores).tolist() for name, scores in found.items() if scores}
+    return {name: best.accumulate([trial["valid"] for trial in found]).tolist() for name, found in trials.items() if found}
 
 
-def _budget(study: Study) -> dict[str, float]:
+def _budget(trials: Mapping[str, list[Mapping[str, Any]]], runs: Mapping[str, Mapping[int, Any]]) -> dict[str, float]:
     """What the study took: finished trials and runs, and their hours on one thread."""
-    trials, runs = ([task for task in tasks if study.is_done(task)] for tasks in study.tasks())
-    seconds = sum(study.read(task)["timings"]["seconds"] for task in [*trials, *runs])
-    return {"trials": len(trials), "runs": len(runs), "hours": seconds / 3600}
+    tried, run = ([one for found in parts for one in found]
+                  for parts in (trials.values(), (found.values() for found in runs.values())))
+    seconds = sum(one["timings"]["seconds"] for one in [*tried, *run])
+    return {"trials": len(tried), "runs": len(run), "hours": seconds / 3600}
 
 
 def _study(study: Study) -> dict[str, Any]:
@@ -296,6 +297,6 @@ def _study(study: Study) -> dict[str, Any]:
             "positives": {part: int(found.sum()) for part, found in labels.items()},
             "seeds": list(range(study.asked.seeds)), "trials": study.asked.trials, "schema": study.asked.schema,
             "split": {"valid": study.asked.valid_share, "test": study.asked.test_share, "how": study.schema.training.split},
-            "budget": _budget(study), "space": {place: str(where) for place, where in space_of(study.schema).items()},
+            "space": {place: str(where) for place, where in space_of(study.schema).items()},
             "command": study.command(), "machine": {"system": platform.system(), "cores": os.cpu_count()},
             "versions": versions, "date": datetime.date.today().isoformat()}

@@ -41,8 +41,7 @@ def interval(value: float, influences: np.ndarray, clusters: np.ndarray, confide
     """
     from scipy.special import stdtr, stdtrit
 
-    if not 0 < confidence < 1:
-        raise DataError(f"confidence lies between 0 and 1. Got {confidence}. Pass .95 for 95 %.")
+    confidence = checked_confidence(confidence)
     sums = np.bincount(clusters, influences)
     count = len(sums)
     if count < 2:
@@ -55,17 +54,28 @@ def interval(value: float, influences: np.ndarray, clusters: np.ndarray, confide
     return Interval(value - reach, value + reach, error, float(2 * stdtr(freedom, -abs(value) / error)))
 
 
-def cluster_codes(what: str, clusters: ArrayLike, rows: int) -> np.ndarray:
+def checked_confidence(confidence: float) -> float:
+    """The confidence of an interval, as it is. Raises: DataError if it does not lie between 0 and 1.
+
+    >>> checked_confidence(0.95)
+    0.95
+    """
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence lies between 0 and 1. Got {confidence}. Pass .95 for 95 %.")
+    return confidence
+
+
+def cluster_codes(what: str, clusters: ArrayLike, rows: int, each: str = "visit") -> np.ndarray:
     """The number of each row's cluster, 0 and up without gaps, (rows,); a row whose cluster is missing is one by itself.
 
-    Raises: DataError if clusters are not one value per row; `what` begins the message.
+    Raises: DataError if clusters are not one value per row; `what` begins the message, `each` is what it calls a row.
 
-    >>> cluster_codes("gain", ["ann", None, "ann", "bob"], 4).tolist()
+    >>> cluster_codes("gain: users", ["ann", None, "ann", "bob"], 4).tolist()
     [0, 2, 0, 1]
     """
     codes = pa.array(clusters, from_pandas=True).dictionary_encode().indices
     if len(codes) != rows:
-        raise DataError(f"{what}: users hold one value per visit. Got {len(codes)} for {rows} visits. Pass as many as visits.")
+        raise DataError(f"{what} hold one value per {each}. Got {len(codes)} for {rows} {each}s. Pass as many as {each}s.")
     codes = codes.fill_null(-1).to_numpy()
     return np.unique(np.where(codes < 0, rows + np.arange(rows), codes), return_inverse=True)[1]
 

@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from widedeep.errors import DataError
+from widedeep.evaluation.clustered import checked_confidence, cluster_codes
 from widedeep.evaluation.influence import influence
 
 MOST_SEEDS = 200
@@ -154,7 +154,7 @@ def scored(metric: str, labels: ArrayLike, logits_by_seed: Mapping[int, ArrayLik
     moved = np.stack(moved)[:, counts]
     rows = moved.shape[1]
     if units is not None:
-        place = _codes(units, len(counts))[counts]
+        place = cluster_codes("scored: units", units, len(counts), each="row")[counts]
         _, place = np.unique(place, return_inverse=True)
         moved = np.stack([np.bincount(place, one) for one in moved])
     if (held := moved.shape[1]) < 2:
@@ -173,7 +173,7 @@ def estimate(one: Scored, confidence: float = 0.95) -> Estimate:
     if count < 2:
         return Estimate(mean, None, None, None, count)
     runs, common = _taken_apart(one.values, one.influences)
-    reach = Variance((runs,), max(0.0, common), one.influences.shape[1]).reach(_share("confidence", confidence))
+    reach = Variance((runs,), max(0.0, common), one.influences.shape[1]).reach(checked_confidence(confidence))
     return Estimate(mean, runs.variance**0.5, mean - reach, mean + reach, count)
 
 
@@ -208,7 +208,7 @@ def verdicts(differences: Mapping[str, Difference], *, margin: float = 0.001, co
     """
     if not margin >= 0:
         raise DataError(f"margin is the largest difference that does not matter, at least 0. Got {margin}. Pass 0 for none.")
-    doubt = (1 - _share("confidence", confidence)) / max(1, len(differences))
+    doubt = (1 - checked_confidence(confidence)) / max(1, len(differences))
     return {name: _verdict(one, margin, doubt, len(differences), 1 if higher_is_better else -1)
             for name, one in differences.items()}
 
@@ -293,18 +293,3 @@ def _taken_apart(values: np.ndarray, influences: np.ndarray) -> tuple[Runs, floa
     common = (count * of_mean - of_one) / (count - 1)
     variance = float(values.var(ddof=1))
     return Runs(count, variance, min(variance, max(0.0, of_one - common))), common
-
-
-def _codes(units: ArrayLike, rows: int) -> np.ndarray:
-    """A number for each unit; a missing one is a row by itself."""
-    codes = pa.array(units, from_pandas=True).dictionary_encode().indices
-    if len(codes) != rows:
-        raise DataError(f"scored: units hold one value per row. Got {len(codes)} for {rows} rows. Pass as many as labels.")
-    codes = codes.fill_null(-1).to_numpy()
-    return np.where(codes < 0, rows + np.arange(rows), codes)
-
-
-def _share(what: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise DataError(f"{what} lies between 0 and 1. Got {value}. Pass .95 for 95 %.")
-    return value

@@ -102,7 +102,7 @@ def online(world: Any, rankers: Mapping[str, Ranker], control: str, *, visits: i
             scene.serve(one, scene.bound(name) if bound else _scores(name, rankers[name], rows, scene.shape), k)
         users.append(part.user)
     found = {name: one.joined() for name, one in served.items()}
-    codes = cluster_codes("online", np.concatenate(users), visits)
+    codes = cluster_codes("online: users", np.concatenate(users), visits)
     return {name: _row(name, one, found[control], codes, by_user, confidence) for name, one in found.items()}
 
 

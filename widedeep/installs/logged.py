@@ -67,7 +67,7 @@ class Logged:
         """The number of each visit's user, (v,)."""
         if self.user is None:
             return np.arange(len(self.shown))
-        return cluster_codes("Logged", self.user, len(self.shown))
+        return cluster_codes("Logged: users", self.user, len(self.shown))
 
     @property
     def k(self) -> int:
