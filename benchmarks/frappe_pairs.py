@@ -11,6 +11,7 @@ user has in any part is never a negative. How often an app was used (`cnt`) is n
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,16 +48,25 @@ def schema() -> wd.Schema:
 def parts(log: pd.DataFrame, apps: pd.DataFrame, kind: str, seed: int = 0) -> dict[str, pa.Table]:
     """Training, validation and test rows with negatives of a kind: `uniform` over apps, or `popular` as training pairs are."""
     rng = np.random.default_rng(seed)
-    pairs = log[["user", "item"]].drop_duplicates().sort_values(["user", "item"], ignore_index=True)
-    part = rng.choice(list(SHARES), len(pairs), p=list(SHARES.values()))
+    pairs, part = divided(log, rng)
     train = pairs[part == "train"]
-    owned = pairs.groupby("user")["item"].agg(set).to_dict()
-    history = train.groupby("user")["item"].agg(list).to_dict()
+    owned, history = of_users(pairs, set), of_users(train, list)
     popularity = train["item"].value_counts().reindex(apps["item"], fill_value=0).to_numpy(float)
     weights = (popularity if kind == "popular" else np.ones(len(apps))) / (popularity.sum() if kind == "popular" else len(apps))
     category = dict(zip(apps["item"], apps["category"]))
     return {name: _rows(pairs[part == name], name, owned, history, (apps["item"].to_numpy(), weights), category, rng)
             for name in SHARES}
+
+
+def divided(log: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+    """Every (user, app) pair of the log, once, and the part it is of."""
+    pairs = log[["user", "item"]].drop_duplicates().sort_values(["user", "item"], ignore_index=True)
+    return pairs, rng.choice(list(SHARES), len(pairs), p=list(SHARES.values()))
+
+
+def of_users(pairs: pd.DataFrame, kind: type) -> dict[int, Any]:
+    """Each user's apps."""
+    return pairs.groupby("user")["item"].agg(kind).to_dict()
 
 
 def _rows(pairs: pd.DataFrame, part: str, owned: dict[int, set], history: dict[int, list], drawn_from: tuple, category: dict,

@@ -80,6 +80,21 @@ def test_from_logs_alone_the_answer_is_that_of_the_world(ask, here):
     assert "estimator dr, by the item, weights clipped at 20" in out and out.splitlines()[1].split()[:2] == ["logged", "–"]
 
 
+SLATES = ("--unit", "slate", "--slate-propensity", "slate_propensity", "--position", "position")
+
+
+def test_whole_slates_are_judged_by_their_own_probabilities(ask):
+    code, out, _ = ask(LATER, *ASKED, *SLATES, "--arms", "good", "--temperature", 1, "--json")
+    found = json.loads(out)
+    logged, good = found["arms"]
+    assert code == 0 and found["unit"] == "slate" and logged["share"] == 1 and 0 < good["share"] < 1
+    by_item = json.loads(ask(LATER, *ASKED, "--arms", "good", "--temperature", 1, "--json")[1])["arms"]
+    assert logged["value"] == pytest.approx(by_item[0]["value"])   # what was logged is what was logged
+    assert good["value_low"] < by_item[1]["value"] < good["value_high"] and good["share"] < by_item[1]["share"]
+    guided = json.loads(ask(LATER, *ASKED, *SLATES, "--arms", "good", "--temperature", 1, "--reward-model", "bad", "--json")[1])
+    assert guided["estimator"] == "dr" and guided["arms"][1]["value_low"] < good["value"] < guided["arms"][1]["value_high"]
+
+
 def test_the_logged_policy_earns_what_was_logged_and_a_table_will_do_as_well(here):
     rows = pq.read_table(here / LATER)
     found = acquire.from_logs(rows, Question("propensity", "installed"), None, [str(here / "good")])
@@ -128,6 +143,8 @@ def test_a_model_that_is_judged_by_its_own_rows_is_warned_of(here, tmp_path):
     ((LATER, "--propensity", "score", "--reward", "installed", "--arms", "good"), "'score': a propensity lies in (0, 1]"),
     ((LATER, "--propensity", "propensity", "--reward", "country", "--arms", "good"), "column 'country' must hold numbers"),
     ((LATER, "--propensity", "prop", "--reward", "installed", "--arms", "good"), "Did you mean 'propensity'?"),
+    ((LATER, *ASKED, "--arms", "good", "--unit", "slate"), "judged by --unit slate with --slate-propensity, --position, items"),
+    ((LATER, *ASKED, "--arms", "good", *SLATES, "--k", "2"), "slates of the same size. Got k=2, where the log shows 3"),
     ((LATER, *ASKED, "--arms", "good", "--k", "9"), "A slate holds at least 1 and at most all candidates. Got k=9"),
 ])
 def test_each_mistake_is_one_message_and_exit_code_2(ask, arguments, message):

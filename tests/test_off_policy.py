@@ -119,6 +119,20 @@ def test_over_all_slates_there_are_the_mean_of_ips_and_dr_is_the_truth():
         assert each @ chance == pytest.approx(target[0] @ quality, abs=1e-8), one
 
 
+def test_stated_slates_are_the_stated_policy_slate_by_slate():
+    scores = np.array([0.3, -1.0, 2.0, 0.0])
+    slates = np.array(list(itertools.permutations(range(4), 2)))
+    every = np.tile(scores, (len(slates), 1))
+    for temperature in (None, 0.7):
+        chance = off_policy.stated_slates(every, slates, temperature)
+        shown = np.zeros((len(slates), 4))
+        np.put_along_axis(shown, slates, 1.0, axis=1)
+        assert chance.sum() == pytest.approx(1)
+        assert chance @ shown == pytest.approx(off_policy.stated(scores[None], 2, temperature)[0])
+    padded = np.column_stack([every, np.full(len(slates), -np.inf)])
+    assert off_policy.stated_slates(padded, slates, 0.7) == pytest.approx(chance)
+
+
 @pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
 @pytest.mark.parametrize("unit", ["item", "slate"])
 def test_influence_is_what_leaving_a_visit_out_changes(estimator, unit):
@@ -295,6 +309,10 @@ def test_a_column_that_is_not_there_is_named_with_the_closest():
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 1.5]]), r"a propensity lies in \(0, 1\]. Got 1.5 for candidate 1"),
     (lambda: Logged([[1, 0]], [[np.nan, 0]], [[0.5, 0.5]]), "must be a finite number. Got nan"),
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 0.5]], ["ann", "bob"]), "users hold one value per visit. Got 2 for 1"),
+    (lambda: Logged([[1]], [[1]], [[1]]).slates, "Got a log without positions"),
+    (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[[2, 2]]).slates, r"position of its own. Got \[2.0, 2.0\] in visit 0"),
+    (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[[0, np.nan]]).slates, r"Got \[0.0, nan\] in visit 0"),
+    (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[0, 1]), r"position has one value per candidate"),
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 0.5]], slate_propensity=[0.0]), r"lies in \(0, 1\]. Got 0.0 in visit 0"),
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 0.5]], slate_propensity=[0.1, 0.2]), r"Got the shape \(2,\) for 1 visits"),
     (lambda: Logged([[1, 0], [1, 1]], np.zeros((2, 2)), np.ones((2, 2))).k, "Got 1 in visit 0 and 2 in visit 1"),

@@ -58,6 +58,15 @@ def test_the_four_commands_do_what_they_say(checkout, capsys):
     assert "#" in Path("census.toml").read_text(), "init comments its choices"
 
 
+def test_the_commands_about_rankers_answer_in_a_smaller_world(checkout, capsys):
+    lines = [line for line in section("Which ranker would win the A/B test\\?").splitlines() if line]
+    smaller = {"20000": "300", "5000": "120", "1000000": "7000"}
+    printed = [run(re.sub(r"\b(20000|5000|1000000)\b", lambda found: smaller[found[0]], line), capsys) for line in lines]
+    of_world, of_logs = printed[4], printed[6]
+    assert "visits of an A/B test" in of_world and all(name in of_world for name in ("deep", "joint", "oracle", "random"))
+    assert "effective rows" in of_logs and "snips" in of_logs
+
+
 def test_the_python_runs(checkout, capsys):
     code, = blocks("python")
     assert len(code.splitlines()) <= 16, "a dozen lines"

@@ -162,6 +162,12 @@ def test_groups_on_both_sides_and_late_training_rows_are_counted_recorded_and_wa
     assert (halves.train, halves.valid) == (train, valid)
 
 
+def test_after_a_split_by_time_groups_may_come_again(recwarn):
+    rows = pa.table({"x": range(40), "user": [i % 5 for i in range(40)], "day": range(40)})
+    halves = split(Table.of(rows), split_schema("time", group="user", time="day"), 0.3, seed=0)
+    assert halves.record["shared_groups"] == 5 and not recwarn.list
+
+
 def test_a_random_split_of_grouped_rows_warns_with_the_true_count():
     users = [i % 50 for i in range(400)]
     with pytest.warns(WidedeepWarning, match="groups of 'user' stand on both sides"):

@@ -18,7 +18,7 @@ import record
 import widedeep as wd
 import world_frappe
 from widedeep.cli import main
-from widedeep.errors import ArtifactError, DataError, SchemaError, WidedeepWarning
+from widedeep.errors import ArtifactError, DataError, SchemaError
 from widedeep.evaluation.metrics import auc, logloss
 from widedeep.installs import log_files, policy, world
 from widedeep.installs.bayes import Bayes
@@ -255,11 +255,11 @@ def test_rows_hold_the_schemas_columns_visit_by_visit():
     assert some["category"].to_pylist() == [rows["category"][20 * i + j].as_py() for i in range(4) for j in (3, 1)]
 
 
-@pytest.mark.parametrize("settings", [{}, {"installed": 0.0}, {"days": 2}, {"kind": "trees"}])
+@pytest.mark.parametrize("settings", [{}, {"installed": 0.0}, {"days": 14}, {"kind": "trees"}])
 def test_a_schema_leaves_out_what_cannot_vary(settings):
     schema = World(replace(SMALL, **{"days": 7} | settings)).schema()
     assert ("installed_apps" in schema.used) == (settings.get("installed") != 0.0)
-    assert ("weekday" in schema.used) == (settings.get("days", 7) > 2)
+    assert ("weekday" in schema.used) == (settings.get("days") == 14)   # in a week, the last day's weekday is new
     assert (schema.label.column, schema.group, schema.time) == ("installed", "user", "day")
 
 
@@ -398,10 +398,9 @@ def test_deep_beats_wide_where_only_taste_exists():
     assert found["deep"][0] > found["wide"][0] + 0.02 and found["deep"][0] > 0.7, found
 
 
-def test_logs_train_as_they_are(tmp_path):
+def test_logs_train_as_they_are(tmp_path, recwarn):
     World(replace(SMALL, users=50, days=3)).write(tmp_path / "world", 4_000)
     schema = wd.Schema.read(tmp_path / "world/schema.toml")
     schema = replace(schema, training=replace(schema.training, epochs=1))
-    with pytest.warns(WidedeepWarning, match="groups of 'user' stand on both sides"):   # users come again: nobody is new
-        model = wd.fit(schema, str(tmp_path / "world/logs"), valid=0.3, seed=0)
-    assert model.record["split"]["how"] == "time" and 0 < model.record["metrics"]["auc"] < 1
+    model = wd.fit(schema, str(tmp_path / "world/logs"), valid=0.3, seed=0)
+    assert not recwarn.list and model.record["split"]["how"] == "time" and 0 < model.record["metrics"]["auc"] < 1

@@ -99,6 +99,7 @@ def _add_train(commands: Any) -> None:
     command.add_argument("table", help=_TABLE_HELP)
     command.add_argument("--schema", required=True, help="the schema's TOML file")
     command.add_argument("--out", required=True, help="the model directory to write")
+    command.add_argument("--only", choices=("wide", "deep"), help="train this tower alone")
     command.add_argument("--valid", default="0.1",
                          help="share of rows held out for early stopping, a second table, or 'none' (default 0.1)")
     command.add_argument("--seed", type=_whole(0), default=0, help="everything random follows from it (default 0)")
@@ -192,6 +193,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from widedeep.schema import Schema
 
     schema = Schema.read(arguments.schema)
+    schema = schema.only(arguments.only) if arguments.only else schema
     check_target(arguments.out, arguments.force)
     if arguments.cache is not None:
         Cache(arguments.cache)

@@ -40,7 +40,8 @@ def split(table: Table, schema: Schema, fraction: float, seed: int) -> Split:
     or time is declared.
 
     Raises: DataError for a fraction outside (0, 1), an empty side, nulls in the deciding column.
-    Warns: WidedeepWarning if groups stand on both sides, or training rows are later than the first validation row.
+    Warns: WidedeepWarning if groups stand on both sides (but for a split by `time`, after which they come again), or training
+    rows are later than the first validation row.
 
     >>> from widedeep.columns import Numeric
     >>> from widedeep.schema import Deep, Label
@@ -74,8 +75,9 @@ def _checked(train: Table, valid: Table, schema: Schema, how: dict[str, Any], fi
         record["shared_groups"] = _shared_groups(train, valid, schema.group)
     if schema.time:
         record["late_training_rows"] = _late_rows(train, valid, schema.time)
-    _warn(record.get("shared_groups"), f"groups of {schema.group!r} stand on both sides of the split, so validation rewards "
-                                       f"remembering them", "group")
+    if schema.training.split != "time":   # then those who come again are what a model is for
+        _warn(record.get("shared_groups"), f"groups of {schema.group!r} stand on both sides of the split, so validation "
+                                           f"rewards remembering them", "group")
     _warn(record.get("late_training_rows"), f"training rows are later, by {schema.time!r}, than the first validation row, so "
                                             f"training sees the future", "time")
     return Split(train, valid, record)

@@ -144,14 +144,15 @@ def predict(model: tf_keras.Model, rows: Source, batch: int = 8192) -> np.ndarra
     """The model's outputs, not training: float32 (rows, outputs)."""
     if not len(rows):
         return np.zeros((0, 1), np.float32)
-    forward = _forward(model)
-    return np.concatenate([forward(tensors(part).features).numpy() for part in rows.chunks(batch)])
+    parts = (tensors(part) for part in rows.chunks(batch))
+    return np.concatenate([_forward(model, part)(part.features).numpy() for part in parts])
 
 
-def _forward(model: tf_keras.Model) -> Callable:
-    """The model's compiled call, made once per model."""
+def _forward(model: tf_keras.Model, data: Tensors) -> Callable:
+    """The model's compiled call, made once per model, and traced once for parts of any length."""
     if "_forward_call" not in vars(model):
         model._forward_call = tf.function(lambda features: model(features, training=False), reduce_retracing=True)
+        model._forward_call.get_concrete_function(_of_any_length(data).features)
     return model._forward_call
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from widedeep import run, training
 from widedeep.ablation import trees
 from widedeep.ablation.arms import ARMS, SIZE
-from widedeep.ablation.capacity import TOLERANCE
+from widedeep.ablation.capacity import TOLERANCE, Occupancy
 from widedeep.ablation.study import Outcome, Study, Task
 from widedeep.atomic import whole_file
 from widedeep.columns import Bucketized, Crossed, Numeric
@@ -45,8 +45,22 @@ FLAT = 0.0005
 def measure(folder: Path) -> None:
     """Count the ids of training rows, and say of each test row how often its ids and crosses were seen in training."""
     study = Study.open(folder)
-    schema = _everything(study.schema)
-    train, test = (Table.of(study.part(part), schema) for part in ("train", "test"))
+    train, test = (Table.of(study.part(part), study.schema) for part in ("train", "test"))
+    found, encoder, counts = counted(study.schema, train)
+    wide = encoder.layout("wide")
+    seen = [_seen(study.schema, rows, wide, counts) for rows, _ in encoder.stream(test, labelled=False)]
+    with whole_file(study.slices_file) as unfinished:
+        pq.write_table(pa.concat_tables(seen), unfinished)
+    with whole_file(study.occupancy_file) as unfinished:
+        plain = {"sizes": found.sizes, "occurring": found.occurring, "multivalued": sorted(found.multivalued)}
+        unfinished.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+
+
+def counted(schema: Schema, train: Table) -> tuple[Occupancy, Encoder, dict[str, np.ndarray]]:
+    """What training rows hold of every column that any tower reads; an encoder with one wide tower of all of them; and by
+    table of that tower, in how many places of the training rows each id stands.
+    """
+    schema = _everything(schema)
     encoder = Encoder.fit(schema, train)
     wide = encoder.layout("wide")
     counts = {table.name: np.zeros(table.rows, np.int64) for table in wide.tables}
@@ -57,12 +71,7 @@ def measure(folder: Path) -> None:
     sizes = {name: fit.width if isinstance(schema.columns[name], Numeric) else fit.ids for name, fit in encoder.columns.items()}
     occurring = {name: int((counts[table.name][start:start + table.ids[name]] > 0).sum())
                  for table in wide.tables for name, start in table.offsets.items()}
-    found = {"sizes": sizes, "occurring": occurring, "multivalued": sorted(encoder.multivalued)}
-    seen = [_seen(study.schema, rows, wide, counts) for rows, _ in encoder.stream(test, labelled=False)]
-    with whole_file(study.slices_file) as unfinished:
-        pq.write_table(pa.concat_tables(seen), unfinished)
-    with whole_file(study.occupancy_file) as unfinished:
-        unfinished.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return Occupancy(sizes, occurring, frozenset(encoder.multivalued)), encoder, counts
 
 
 def _everything(schema: Schema) -> Schema:

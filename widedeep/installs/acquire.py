@@ -77,18 +77,30 @@ def from_logs(source: Any, question: Question, control: str | None, arms: Sequen
         rankers.check_columns(some, table.columns, "the log")
     scores = {name: log.of_rows(model(table), -np.inf) for name, model in models.items()}
     predicted = next((log.of_rows(model.guesses(table), 0.0) for model in guide.values()), None)
-    targets = {} if control else {LOGGED: np.nan_to_num(log.propensity)}
-    targets |= {name: off_policy.stated(one, k, question.temperature) for name, one in scores.items()}
-    found = {name: off_policy.estimate(log, target, estimator, predicted=predicted, clip=question.clip, name=name)
-             for name, target in targets.items()}
+    known = {} if control else {LOGGED: None}
+    found = {name: off_policy.estimate(log, **_policy(log, one, k, question, predicted is not None), estimator=estimator,
+                                       predicted=predicted, clip=question.clip, name=name)
+             for name, one in (known | scores).items()}
     for model in [*models.values(), *guide.values()]:
         model.warn()
     for name, model in models.items():
         _warn_of_its_own_rows(name, model, log, scores[name])
     first = next(iter(found))
     return {"source": "logs", "control": first, "visits": log.visits, "users": int(log.clusters.max()) + 1, "k": k,
-            "estimator": estimator, "clip": question.clip, "temperature": question.temperature,
+            "estimator": estimator, "unit": question.unit or "item", "clip": question.clip, "temperature": question.temperature,
             "arms": [_row(name, one, found[first], _auc(log, scores.get(name))) for name, one in found.items()]}
+
+
+def _policy(log: Logged, scores: np.ndarray | None, k: int, question: Question, guided: bool) -> dict[str, Any]:
+    """The new policy, as `estimate` wants it; without scores, the one that was logged."""
+    shows = np.nan_to_num(log.propensity) if scores is None else off_policy.stated(scores, k, question.temperature)
+    if question.unit != "slate":
+        return {"target": shows}
+    if k != log.k:
+        raise DataError(f"Whole slates are compared with slates of the same size. Got k={k}, where the log shows {log.k}. "
+                        f"Leave out --k, or judge by the item.")
+    target = log.slate_propensity if scores is None else off_policy.stated_slates(scores, log.slates, question.temperature)
+    return {"target": target, "unit": "slate", "inclusion": shows if guided else None}
 
 
 def _warn_of_its_own_rows(name: str, model: rankers.ModelRanker, log: Logged, scores: np.ndarray) -> None:
@@ -110,7 +122,7 @@ def _yes_or_no(log: Logged) -> bool:
 def _log(table: Table, question: Question) -> Logged:
     item = question.item or (ITEM if ITEM in table.columns else None)
     return read(table, visit=question.visit, shown=question.shown, propensity=question.propensity, reward=question.reward,
-                user=question.user, item=item)
+                user=question.user, item=item, slate_propensity=question.slate_propensity, position=question.position)
 
 
 def _estimator(question: Question) -> str:
@@ -165,4 +177,4 @@ def _note(found: Mapping[str, Any]) -> str:
     policy = f"the {k} best" if temperature is None else f"{k} by the softmax at temperature {temperature:g}"
     clip = "" if found["clip"] is None else f", weights clipped at {found['clip']:g}"
     return (f"{count(found['visits'])} visits of {count(found['users'])} users; new policies show {policy}; estimator "
-            f"{found['estimator']}, by the item{clip}; intervals paired by visit, clustered by user")
+            f"{found['estimator']}, by the {found['unit']}{clip}; intervals paired by visit, clustered by user")

@@ -28,7 +28,8 @@ class Logged:
     Shape: `shown` (v, n) in {0, 1}; `reward` (v, n), which counts where something was shown; `propensity` (v, n): the
     probability that the logging policy shows the candidate at all, in (0, 1] for what was shown, 0 or NaN for what it could
     never have shown; `user` (v,), whose visits are not independent, None for visits that are; `slate_propensity` (v,): the
-    probability of the whole slate, in its order; `rows` (v, n): the row of a table that holds the candidate, -1 for none.
+    probability of the whole slate, in its order, and `position` (v, n): the place in it of each candidate that was shown, the
+    lowest first; `rows` (v, n): the row of a table that holds the candidate, -1 for none.
     Visits of fewer candidates than n are filled up with places that are not shown and whose propensity is NaN.
     Raises: DataError for shapes that differ, propensities or rewards that cannot be, and a visit that shows nothing.
 
@@ -42,6 +43,7 @@ class Logged:
     propensity: np.ndarray
     user: np.ndarray | None = None
     slate_propensity: np.ndarray | None = None
+    position: np.ndarray | None = None
     rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class Logged:
                             f"{shown.shape}, {numbers['reward'].shape} and {numbers['propensity'].shape}. Pass three alike.")
         _check_shown(shown, **numbers)
         fields = numbers | {"shown": shown, "reward": np.where(shown, numbers["reward"], 0.0)}
+        if self.position is not None:
+            fields["position"] = _positions(self.position, shown.shape)
         if self.slate_propensity is not None:
             fields["slate_propensity"] = _slate_propensity(self.slate_propensity, len(shown))
         for name, array in fields.items():
@@ -80,6 +84,27 @@ class Logged:
                             f"State the new policy's k, and judge by the item.")
         return int(counts[0])
 
+    @cached_property
+    def slates(self) -> np.ndarray:
+        """What each visit showed, in the order of its slate: candidates by their column, (v, k).
+
+        Raises: DataError if positions are not known, or two candidates of a visit have the same.
+
+        >>> Logged([[1, 0, 1]], [[1, 0, 0]], [[0.5, 0.5, 0.5]], position=[[1, 0, 0]]).slates.tolist()
+        [[2, 0]]
+        """
+        if self.position is None:
+            raise DataError("Whole slates are told apart by their order. Got a log without positions. Log them, or judge by "
+                            "the item.")
+        place = np.where(self.shown, self.position, np.inf)
+        found = np.argsort(place, axis=1, kind="stable")[:, :self.k]
+        ordered = np.take_along_axis(place, found, axis=1)
+        if (wrong := ~(np.diff(ordered, axis=1) > 0).all(axis=1) | ~np.isfinite(ordered).all(axis=1)).any():
+            visit = int(np.argmax(wrong))
+            raise DataError(f"Each candidate that a visit shows has a position of its own. Got {ordered[visit].tolist()} in "
+                            f"visit {visit}. Correct the log.")
+        return found
+
     def of_rows(self, values: np.ndarray, fill: float) -> np.ndarray:
         """Values of the table's rows (rows,) where their candidates are, (v, n); `fill` where there is none.
 
@@ -93,13 +118,13 @@ class Logged:
 
 
 def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, user: str | None = None,
-         slate_propensity: str | None = None, item: str | None = None) -> Logged:
+         slate_propensity: str | None = None, position: str | None = None, item: str | None = None) -> Logged:
     """The log in a table with one row per candidate of each visit, shown or not; rows of a visit need not be neighbours.
 
     The arguments name columns: `visit` says which rows belong together, `shown` (true/false or 1/0) which of them were shown,
     `propensity` with what probability, `reward` what came of it (ignored where nothing was shown), `user` whose visit it was,
-    `slate_propensity` the probability of the visit's whole slate, `item` what the candidate is. `source` is what `Table.of`
-    takes. Visits keep the order of their first rows.
+    `slate_propensity` the probability of the visit's whole slate, `position` the place in it (ignored where nothing was
+    shown), `item` what the candidate is. `source` is what `Table.of` takes. Visits keep the order of their first rows.
     Raises: DataError, naming the column and the row, for what is missing or is no number; for propensities outside (0, 1];
     for a visit that shows nothing, has two users or holds an item twice. Warns of propensities that do not add up to what is
     shown.
@@ -110,12 +135,13 @@ def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, u
     ([[True, False], [True, False]], [[0.5, 0.5], [1.0, nan]])
     """
     table = Table.of(source)
-    wanted = [name for name in (visit, shown, propensity, reward, user, slate_propensity, item) if name is not None]
+    wanted = [name for name in (visit, shown, propensity, reward, user, slate_propensity, position, item) if name is not None]
     data = table.read(wanted)
     with table.named():
         codes = _known(data, visit, "names the visit of every row").dictionary_encode().combine_chunks().indices.to_numpy()
         was_shown = _flags(data, shown)
         chances, rewards = _column(data, propensity), _column(data, reward)
+        places = None if position is None else _column(data, position)
         _check_rows(was_shown, chances, rewards, propensity, reward)
         _check_items(data, codes, visit, item)
         rows = _places(codes)
@@ -126,7 +152,8 @@ def read(source: Any, *, visit: str, shown: str, propensity: str, reward: str, u
     _warn_of_sums(f"{table.name}: column {propensity!r}", was_shown, chances, len(rows))
     there = rows != NOBODY
     return Logged(was_shown[rows] & there, np.where(there, np.nan_to_num(rewards[rows]), 0.0),
-                  np.where(there, chances[rows], np.nan), rows=rows, **per_visit)
+                  np.where(there, chances[rows], np.nan), position=None if places is None else places[rows], rows=rows,
+                  **per_visit)
 
 
 def _places(codes: np.ndarray) -> np.ndarray:
@@ -241,6 +268,13 @@ def _check_shown(shown: np.ndarray, reward: np.ndarray, propensity: np.ndarray) 
             visit, place = (int(i) for i in np.argwhere(wrong)[0])
             raise DataError(f"Logged: {rule}. Got {values[visit, place]} for candidate {place} of visit {visit}. "
                             f"Correct the log.")
+
+
+def _positions(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    values = _numbers("position", values)
+    if values.shape != shape:
+        raise DataError(f"position has one value per candidate. Got the shape {values.shape} for {shape}.")
+    return values
 
 
 def _slate_propensity(values: Any, visits: int) -> np.ndarray:

@@ -35,7 +35,8 @@ from widedeep.installs import policy
 from widedeep.installs.logged import Logged, read
 
 __all__ = ["ESTIMATORS", "FEWEST_USERS", "MOST_UNSUPPORTED", "Logged", "OffPolicy", "compare", "doubly_robust", "estimate",
-           "gain", "ips", "read", "slate_doubly_robust", "slate_ips", "slate_snips", "snips", "stated"]
+           "gain", "ips", "read", "slate_doubly_robust", "slate_ips", "slate_snips", "snips", "stated",
+           "stated_slates"]
 
 FEWEST_USERS = 25
 """If a policy's reward comes from fewer users, effectively, its interval may hold the truth in less than 90 % of logs."""
@@ -85,16 +86,37 @@ def stated(scores: ArrayLike, k: int, temperature: float | None = None) -> np.nd
     ([[0.0, 1.0, 1.0]], [[0.5, 0.5, 0.0]])
     """
     scores = np.asarray(scores, np.float64)
-    there = scores != -np.inf
-    if not there.any(axis=-1).all():
-        raise DataError("stated: a visit has candidates, with scores. Got a visit without any. Leave it out.")
-    far = 1000 * (temperature or 1.0)
-    filled = np.where(there, scores, np.min(scores, axis=1, where=there, initial=np.inf, keepdims=True) - far)
+    there, filled = scores != -np.inf, _filled(scores, temperature)
     if temperature is not None:
         return np.where(there, policy.inclusion(filled, k, temperature), 0.0)
     shown = np.zeros(scores.shape)
     np.put_along_axis(shown, policy.top(filled, k), 1.0, axis=1)
     return np.where(there, shown, 0.0)
+
+
+def stated_slates(scores: ArrayLike, slates: ArrayLike, temperature: float | None = None) -> np.ndarray:
+    """The same policies' probabilities of whole slates, in their order: 1 for the best ones, or Plackett–Luce. (v,).
+
+    Shape: scores (v, n), -inf where a visit has no candidate; slates (v, k), as `Logged.slates`.
+    Raises: DataError as `stated` does.
+
+    >>> stated_slates([[0.5, 2.0, 1.0]] * 2, [[1, 2], [2, 1]]).tolist(), stated_slates([[0.0, 0.0]], [[1]], 1.0).tolist()
+    ([1.0, 0.0], [0.5])
+    """
+    scores, slates = np.asarray(scores, np.float64), np.asarray(slates)
+    filled = _filled(scores, temperature)
+    if temperature is not None:
+        return policy.slate_probability(filled, slates, temperature)
+    return (policy.top(filled, slates.shape[1]) == slates).all(axis=1).astype(np.float64)
+
+
+def _filled(scores: np.ndarray, temperature: float | None) -> np.ndarray:
+    """Scores that are finite: where there is no candidate, so low that nothing else is less likely."""
+    there = scores != -np.inf
+    if not there.any(axis=-1).all():
+        raise DataError("stated: a visit has candidates, with scores. Got a visit without any. Leave it out.")
+    far = 1000 * (temperature or 1.0)
+    return np.where(there, scores, np.min(scores, axis=1, where=there, initial=np.inf, keepdims=True) - far)
 
 
 def ips(logged: Logged, target: ArrayLike, clip: float | None = None) -> OffPolicy:

@@ -12,6 +12,8 @@ from widedeep.errors import WidedeepError
 WORLD = "world.json"
 SUMMARY = "Which ranker would win the A/B test? Ask a world, or the logs of another ranker."
 ESTIMATORS = ("dr", "snips", "ips")
+UNITS = ("item", "slate")
+OF_SLATES = ("slate_propensity", "position")
 VISITS = 20_000
 
 
@@ -25,6 +27,9 @@ class Question:
     shown: str = "shown"
     user: str = "user"
     item: str | None = None
+    slate_propensity: str | None = None
+    position: str | None = None
+    unit: str | None = None
     temperature: float | None = None
     clip: float | None = None
     estimator: str | None = None
@@ -47,6 +52,8 @@ def describe(command: argparse.ArgumentParser) -> None:
     logs = command.add_argument_group("from logs (columns of the table, and how to judge)")
     for name, text in COLUMNS.items():
         logs.add_argument(f"--{name}", metavar="COLUMN", help=text)
+    logs.add_argument("--unit", choices=UNITS, help="what is weighed: each item by its propensity, or whole slates, which "
+                      "needs --slate-propensity and --position and far more visits (default item)")
     logs.add_argument("--estimator", choices=ESTIMATORS, help="ips: inverse propensities; snips: the same, self-normalised; "
                       "dr: doubly robust, a reward model corrected by them (default: dr with --reward-model, else snips)")
     logs.add_argument("--reward-model", metavar="MODEL", help="dr's model of the reward, trained on a log that is not this one")
@@ -62,6 +69,8 @@ COLUMNS = {
     "shown": "whether the candidate was shown (default shown)",
     "user": "whose visit it was: a user's visits are one witness (default user)",
     "item": "what the candidate is, to refuse a visit that holds it twice (default app, if there is one)",
+    "slate-propensity": "with what probability the logging policy shows the whole slate, in its order",
+    "position": "the candidate's place in the slate; ignored where it was not shown",
 }
 
 
@@ -87,7 +96,13 @@ def question(arguments: argparse.Namespace) -> Question | None:
     if missing := [name for name in ("propensity", "reward") if name not in given]:
         raise WidedeepError(f"{source}: logs (it is no world: it has no {WORLD}) are asked with the columns of the "
                             f"propensity and the reward. Got no {_flags(missing)}. Name them.")
-    return Question(**given)
+    found = Question(**given)
+    columns = {name in given for name in OF_SLATES}
+    if columns != {found.unit == "slate"}:
+        named = _flags(name for name in (*OF_SLATES, "unit") if name in given)
+        raise WidedeepError(f"Whole slates are judged by --unit slate with {_flags(OF_SLATES)}, items with none of them. Got "
+                            f"{named}. Name all three, or none.")
+    return found
 
 
 def _positive(text: str) -> int:
