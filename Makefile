@@ -9,6 +9,7 @@ PIP_INSTALL := -m pip install -q --disable-pip-version-check -c constraints.txt
 
 study: .venv/.ready
 	$(BIN)/python benchmarks/census.py --trials 0 --axes width --out studies/census-quick
+	$(BIN)/python benchmarks/installs.py --quick --out studies/installs-quick
 
 test: .venv/.ready
 	$(BIN)/python -m pytest

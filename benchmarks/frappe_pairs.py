@@ -4,8 +4,10 @@
 
 PATH holds log.parquet (user, item, …) and apps.parquet (item, category, …). Each (user, app) pair counts once, and is of the
 training, the validation or the test rows. A row's history is what the user had in training: in training rows a positive loses
-the candidate and a negative one random app, in the others neither loses any; so its length says nothing of the label. What a
-user has in any part is never a negative. How often an app was used (`cnt`) is no feature.
+the candidate and a negative one random app, in the others neither loses any; so its length says nothing of the label. Negatives
+of the training rows are apps that the user does not have in training: what he installs later may be among them, or whoever
+remembers them would know what he never installs. Negatives of the others are apps that he has in no part. How often an app was
+used (`cnt`) is no feature.
 """
 
 from __future__ import annotations
@@ -50,11 +52,12 @@ def parts(log: pd.DataFrame, apps: pd.DataFrame, kind: str, seed: int = 0) -> di
     rng = np.random.default_rng(seed)
     pairs, part = divided(log, rng)
     train = pairs[part == "train"]
-    owned, history = of_users(pairs, set), of_users(train, list)
+    owned, history = {"train": of_users(train, set)}, of_users(train, list)
     popularity = train["item"].value_counts().reindex(apps["item"], fill_value=0).to_numpy(float)
     weights = (popularity if kind == "popular" else np.ones(len(apps))) / (popularity.sum() if kind == "popular" else len(apps))
     category = dict(zip(apps["item"], apps["category"]))
-    return {name: _rows(pairs[part == name], name, owned, history, (apps["item"].to_numpy(), weights), category, rng)
+    owned |= dict.fromkeys(("valid", "test"), of_users(pairs, set))
+    return {name: _rows(pairs[part == name], name, owned[name], history, (apps["item"].to_numpy(), weights), category, rng)
             for name in SHARES}
 
 
@@ -85,7 +88,7 @@ def _rows(pairs: pd.DataFrame, part: str, owned: dict[int, set], history: dict[i
 
 
 def _negatives(owned: set, drawn_from: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> list[int]:
-    """Apps that the user has in no part."""
+    """Apps that the user does not have."""
     found: list[int] = []
     while len(found) < NEGATIVES:
         found += [item for item in rng.choice(drawn_from[0], 4, p=drawn_from[1]).tolist() if item not in owned]

@@ -1,7 +1,8 @@
-"""Frappe as visits: rows to train on, by distinct pair; test pairs among apps that compete with them; the table of apps."""
+"""Frappe as visits: a schema and rows to train on, by distinct pair; test pairs among apps that compete with them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,18 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import frappe_pairs
+import widedeep as wd
 
 CANDIDATES = 20
 OF_APPS = ("downloads", "developer", "language", "price")
 """What the table of apps says of each, besides category and rating."""
 
 
+def schema() -> wd.Schema:
+    """That of the study of pairs, which also reads the table of apps."""
+    base = frappe_pairs.schema()
+    more = {name: wd.Categorical() for name in OF_APPS}
+    more |= {"rating": wd.Numeric(), "rating_bucket": wd.Bucketized("rating", quantiles=8)}
+    return replace(base, columns=base.columns | more,
+                   wide=wd.Wide((*base.wide.columns, *OF_APPS, "rating_bucket")),
+                   deep=replace(base.deep, columns=(*base.deep.columns, *OF_APPS, "rating")))
+
+
 @cache
 def tables(data: str) -> dict[str, pa.Table]:
     """Training and validation rows, and the candidates of visits, 20 rows each, with what is known of each app."""
     log, apps = (pq.read_table(Path(data) / f"{name}.parquet").to_pandas() for name in ("log", "apps"))
-    found = frappe_pairs.parts(log, apps, "popular")
-    found["test"] = _visits(log, apps)
+    found = frappe_pairs.parts(log, apps, "popular") | {"test": _visits(log, apps)}
     known = apps.set_index("item")
     return {part: _with_apps(rows, known) for part, rows in found.items()}
 

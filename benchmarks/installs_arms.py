@@ -7,17 +7,14 @@ that no study reads; then they serve the same fresh visits.
 
 from __future__ import annotations
 
-import json
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import widedeep as wd
-from record import RESULTS
+from record import committed
 from widedeep.ablation.arms import ARMS as KNOWN
 from widedeep.ablation.capacity import resized
 from widedeep.errors import WidedeepWarning
@@ -37,18 +34,19 @@ TRAIN, VALID = 11, 12
 """Streams of visits, apart from those that rankers serve."""
 
 LEAST_VALID = 20_000
+"""Impressions for early stopping, where a fifth of the training's are fewer: or luck would choose."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One world, one size of logs, one training seed; `arms` are those trained in it."""
+    """One world, one size of logs, one training seed; `settings` are those of the arms trained in it."""
 
     kind: str
     world: int
     share: float
     impressions: int
-    seed: int = 0
-    arms: tuple[str, ...] = ARMS
+    seed: int
+    settings: Mapping[str, Mapping[str, Any]]
 
     @property
     def name(self) -> str:
@@ -57,24 +55,24 @@ class Cell:
 
     @property
     def spec(self) -> WorldSpec:
-        """Its world: the usual one, smaller, and of one day."""
-        return WorldSpec(self.kind, USERS, APPS, self.world, days=1, exception_share=self.share)
+        """Its world."""
+        return spec(self.kind, self.share, self.world)
 
 
-@cache
-def _tuned() -> dict[str, Any]:
-    path = RESULTS / "installs/settings.json"
-    return json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else {}
+def spec(kind: str, share: float, world: int) -> WorldSpec:
+    """The usual world, but smaller, and of one day."""
+    return WorldSpec(kind, USERS, APPS, world, days=1, exception_share=share)
 
 
-def settings(cell: Cell, arm: str) -> dict[str, Any]:
-    """What was chosen for an arm in development worlds of this kind, share and size; the schema's own where nothing was."""
-    return _tuned().get(cell.kind, {}).get(f"{cell.share:g}", {}).get(str(cell.impressions), {}).get(arm, {})
+def tuned(kind: str, share: float, impressions: int, arms: Sequence[str] = ARMS) -> dict[str, dict[str, Any]]:
+    """By arm, what was chosen in a development world of this kind, share and size."""
+    chosen = committed("installs/settings")["settings"][kind][f"{share:g}"][str(impressions)]
+    return {arm: chosen[arm] for arm in arms}
 
 
-def logs(cell: Cell, world: World) -> tuple[Any, Any]:
+def logs(world: World, impressions: int) -> tuple[Any, Any]:
     """Training and validation logs of the world's own policy."""
-    return logged(world, cell.impressions, 0, TRAIN), logged(world, max(LEAST_VALID, cell.impressions // 5), 0, VALID)
+    return logged(world, impressions, 0, TRAIN), logged(world, max(LEAST_VALID, impressions // 5), 0, VALID)
 
 
 def schema(world: World) -> Schema:
@@ -102,23 +100,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def trained(cell: Cell, world: World) -> tuple[dict[str, Ranker], dict[str, dict[str, Any]]]:
-    """The cell's arms as rankers, with the ensemble of wide and deep if both are there; and what is to be told of each."""
+def trained(cell: Cell, world: World) -> tuple[dict[str, Ranker], dict[str, int]]:
+    """The cell's arms as rankers, with the ensemble of wide and deep if both are there; and each one's touched weights."""
     from widedeep.installs.rankers import ModelRanker
 
-    train, valid = logs(cell, world)
+    train, valid = logs(world, cell.impressions)
     rankers: dict[str, Ranker] = {}
-    about = {}
-    for arm in cell.arms:
-        begun = time.perf_counter()
+    weights = {}
+    for arm, chosen in cell.settings.items():
         with quiet():
-            model = wd.fit(arm_schema(arm, schema(world), train, settings(cell, arm)), train, valid=valid, seed=cell.seed,
-                           progress=False)
+            model = wd.fit(arm_schema(arm, schema(world), train, chosen), train, valid=valid, seed=cell.seed, progress=False)
         rankers[arm] = ModelRanker(arm, model)
-        weights = sum(tower["touched"] for tower in model.record["parameters"].values())
-        about[arm] = {"weights": weights, "epochs": len(model.record["history"]), "best_epoch": model.record["best_epoch"],
-                      "valid_auc": model.record["metrics"]["auc"], "seconds": time.perf_counter() - begun}
+        weights[arm] = sum(tower["touched"] for tower in model.record["parameters"].values())
     if {"wide", "deep"} <= set(rankers):
         wide, deep = rankers["wide"], rankers["deep"]
         rankers["ensemble"] = lambda rows: (wide(rows) + deep(rows)) / 2
-    return rankers, about
+    return rankers, weights

@@ -11,9 +11,10 @@ visits, whose outcome is known for every candidate, so that off-policy estimates
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import installs_arms
 import installs_trust
 import record
 import widedeep as wd
-from frappe_visits import CANDIDATES, OF_APPS, tables
+from frappe_visits import CANDIDATES, schema, tables
 from installs_arms import ARMS, CONTROL
 from widedeep.ablation.search import draw
 from widedeep.evaluation import metrics
@@ -32,15 +33,16 @@ from widedeep.evaluation.statistics import Scored, estimate
 
 SLATE, TEMPERATURE, EXPLORE = 5, 2.0, 0.1
 SEEDS, TRIALS = 5, 4
-QUICK = {"settings": {"training.epochs": 3}}
+QUICK = {"training.epochs": 3}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A trial (`arm` and the number of its setting) or a run of all arms (the seed)."""
+    """A trial of an `arm`, with the number of its setting; or a run of all, a seed and their `settings`."""
 
     number: int
     arm: str = "all"
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -48,20 +50,10 @@ class Part:
         return f"{self.arm}-{self.number}.json"
 
 
-def schema() -> wd.Schema:
-    """That of the study of pairs, which also reads the table of apps."""
-    base = frappe_pairs.schema()
-    more = {name: wd.Categorical() for name in OF_APPS}
-    more |= {"rating": wd.Numeric(), "rating_bucket": wd.Bucketized("rating", quantiles=8)}
-    return replace(base, columns=base.columns | more,
-                   wide=wd.Wide((*base.wide.columns, *OF_APPS, "rating_bucket")),
-                   deep=replace(base.deep, columns=(*base.deep.columns, *OF_APPS, "rating")))
-
-
 def trial(data: str, part: Part) -> dict[str, Any]:
     """One setting of one arm, judged on validation rows."""
-    chosen = draw(schema(), part.number, part.arm.encode())
-    return {"settings": chosen, "valid_auc": _fitted(data, part.arm, chosen, 1_000_000).record["metrics"]["auc"]}
+    chosen = draw(schema(), part.number, b"frappe")
+    return {"chosen": chosen, "valid_auc": _fitted(data, part.arm, chosen, 1_000_000).record["metrics"]["auc"]}
 
 
 def _fitted(data: str, arm: str, chosen: dict[str, Any], seed: int) -> Any:
@@ -71,18 +63,18 @@ def _fitted(data: str, arm: str, chosen: dict[str, Any], seed: int) -> Any:
                       seed=seed, progress=False)
 
 
-def run(data: str, settings: dict[str, dict[str, Any]], part: Part) -> dict[str, Any]:
+def run(data: str, part: Part) -> dict[str, Any]:
     """Every arm with one seed: offline figures, what it shows, and what a log says of it."""
     from widedeep.installs.rankers import ModelRanker
 
     rows = tables(data)["test"]
-    rankers = {arm: ModelRanker(arm, _fitted(data, arm, settings[arm], part.number)) for arm in ARMS}
-    scores = {arm: ranker(rows).reshape(-1, CANDIDATES) for arm, ranker in rankers.items()}
+    rankers = {arm: ModelRanker(arm, _fitted(data, arm, part.settings[arm], part.number)) for arm in ARMS}
+    rarer = np.log((CANDIDATES - 1) / frappe_pairs.NEGATIVES)   # a visit has more candidates that are not installed
+    scores = {arm: ranker(rows).reshape(-1, CANDIDATES) - rarer for arm, ranker in rankers.items()}
     scores["ensemble"] = (scores["wide"] + scores["deep"]) / 2
     label, popularity = (rows[name].to_numpy().reshape(-1, CANDIDATES).astype(float) for name in ("label", "popularity"))
-    rarer = np.log((CANDIDATES - 1) / frappe_pairs.NEGATIVES)   # a visit has more candidates that are not installed
     pool = installs_trust.Pool(rows["user"].to_numpy()[::CANDIDATES], label, popularity, SLATE, TEMPERATURE, EXPLORE, scores,
-                               metrics.sigmoid(scores[installs_trust.REWARD_MODEL] - rarer))
+                               metrics.sigmoid(scores[installs_trust.REWARD_MODEL]))
     return {"auc": {arm: metrics.auc(label.ravel(), one.ravel()) for arm, one in scores.items()},
             "hits": {arm: (target * label).sum(axis=1).astype(int).tolist() for arm, target in pool.targets.items()},
             "offline": installs_trust.offline(pool, part.number),
@@ -97,7 +89,7 @@ def figures(found: list[dict[str, Any]], users: np.ndarray) -> dict[str, Any]:
             "installs": {arm: float(one.mean()) for arm, one in hits.items()},
             "gain": {f"{arm}-{old}": _gain(hits[arm], hits[old], codes)
                      for arm, old in [*((arm, CONTROL) for arm in hits if arm != CONTROL), ("joint", "deeper")]},
-            "trust": installs_trust.trust([one | {"kind": "frappe", "world": one["number"], "table": {
+            "trust": installs_trust.trust([one | {"world": "Frappe", "table": {
                 arm: {"installs": float(np.mean(shown))} for arm, shown in one["hits"].items()}} for one in found]),
             **{f"coverage_{name}": value for name, value in installs_trust.coverages(found).items()}}
 
@@ -111,25 +103,28 @@ def _gain(new: np.ndarray, old: np.ndarray, codes: np.ndarray) -> dict[str, floa
 
 
 def main() -> None:
-    parser = cells.options(__doc__, "installs/frappe")
+    parser = cells.options(__doc__, "installs/frappe", quick="no search, few epochs, one seed")
     parser.add_argument("--data", required=True, help="the folder of the log and the apps")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"runs of every arm (default {SEEDS})")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"settings tried per arm (default {TRIALS})")
-    parser.add_argument("--quick", action="store_true", help="no search, few epochs, one seed, in under 90 seconds")
-    chosen = parser.parse_args()
-    trials, seeds = (0, 1) if chosen.quick else (chosen.trials, chosen.seeds)
-    folder, tried = Path(chosen.out), [Part(number, arm) for arm in ARMS for number in range(trials)]
-    cells.carry_out(folder, tried, partial(trial, chosen.data), chosen.processes, chosen.minutes)
-    valid = cells.finished(folder, tried)
-    settings = {arm: max((one for one in valid if one["arm"] == arm), key=lambda one: one["valid_auc"],
-                         default=QUICK)["settings"] for arm in ARMS}
-    runs = [Part(seed) for seed in range(seeds)]
-    cells.carry_out(folder, runs, partial(run, chosen.data, settings), chosen.processes, chosen.minutes)
-    found = cells.finished(folder, runs)
+    chosen = cells.asked(parser)
+    valid, settings = ([], dict.fromkeys(ARMS, QUICK)) if chosen.quick else _searched(chosen)
+    runs = [Part(seed, settings=settings) for seed in range(1 if chosen.quick else chosen.seeds)]
+    found = cells.carry_out(chosen, runs, partial(run, chosen.data))
     users = tables(chosen.data)["test"]["user"].to_numpy()[::CANDIDATES]
-    result = {"figures": figures(found, users) | {"visits": len(users), "users": len(set(users)), "settings": settings,
-                                                  "budget": cells.budget(valid + found, tried + runs)}}
-    cells.publish("frappe", result | record.where_and_when(), chosen, _show)
+    result = figures(found, users) | {"visits": len(users), "users": len(set(users)), "settings": settings, "seeds": len(found),
+                                      "trials": len(valid), "budget": cells.budget(valid + found, [*valid, *runs])}
+    record.publish("installs/frappe", {"figures": result}, chosen, _show)
+
+
+def _searched(chosen: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The trials of all arms, and each one's best settings; runs wait for them."""
+    tried = [Part(number, arm) for number in range(chosen.trials) for arm in ARMS]
+    valid = cells.carry_out(chosen, tried, partial(trial, chosen.data))
+    if len(valid) < len(tried):
+        sys.exit(f"{len(tried) - len(valid)} trials are not finished. {cells.STOPPED}")
+    best = {arm: max((one for one in valid if one["arm"] == arm), key=lambda one: one["valid_auc"]) for arm in ARMS}
+    return valid, {arm: one["chosen"] for arm, one in best.items()}
 
 
 def _show(result: dict[str, Any]) -> None:

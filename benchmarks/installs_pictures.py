@@ -65,11 +65,11 @@ def table(figure: Any, found: dict[str, Any]) -> None:
         axes.axhline(0, color=FAINT)
         axes.axvline(0, color=FAINT)
         for arm, colour in ARMS.items():
-            row = one["table"][arm]
+            row, auc = one["table"][arm], one["offline_auc"][arm] - one["offline_auc"]["wide"]
             low, high = (row[end] if row[end] is not None else row["gain"] for end in ("low", "high"))
-            axes.errorbar(row["auc_gain"], 100 * row["gain"], yerr=[[100 * (row["gain"] - low)], [100 * (high - row["gain"])]],
+            axes.errorbar(auc, 100 * row["gain"], yerr=[[100 * (row["gain"] - low)], [100 * (high - row["gain"])]],
                           fmt="o", color=colour, capsize=3, markersize=6)
-            axes.annotate(arm, (row["auc_gain"], 100 * row["gain"]), xytext=(7, 3), textcoords="offset points", color=colour)
+            axes.annotate(arm, (auc, 100 * row["gain"]), xytext=(7, 3), textcoords="offset points", color=colour)
         axes.set(xlabel="offline AUC minus wide's", ylabel="online gain over wide, %", title=KINDS[kind])
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.18)
@@ -83,7 +83,7 @@ def trust(figure: Any, found: dict[str, Any]) -> None:
                               (right, "regret", "installs lost by choosing its best arm, %")):
         for place, (kind, colour) in enumerate(zip(found, ("#c0392b", "#2c6496"))):
             for row, one in enumerate(found[kind]["trust"][figure_name] for figure_name in NAMES):
-                mean, low, high = (100 * (one[name + end] if one[name + end] is not None else one[name])
+                mean, low, high = (100 * (one[name] if one[name + end] is None else one[name + end])
                                    for end in ("", "_low", "_high"))
                 axes.errorbar(mean, -row - 0.15 + 0.3 * place, xerr=[[mean - low], [high - mean]], fmt="o", color=colour,
                               capsize=2, markersize=5, label=KINDS[kind] if row == 0 else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -26,6 +26,8 @@ OFFLINE = {"auc": "AUC", "group_auc": "group AUC", "logloss": "log loss", "norma
 ESTIMATORS = {"ips": "IPS", "snips": "SNIPS", "dr": "doubly robust"}
 NAMES = OFFLINE | ESTIMATORS
 LOGS, DRAWN_USERS = 200, 600
+APART = 0.01
+"""Arms whose installs differ by less are not put in an order: what differs is as much the visits' luck."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,31 @@ def coverages(found: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def trust(found: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Of each offline figure: the share of pairs of arms that it puts in the order of their online installs, and the installs
-    that are lost, relative to the best arm's, by choosing its best. Means over worlds, with intervals, seeds nested."""
-    cells: dict[Any, list[dict[str, Any]]] = {}
+    """Of each offline figure: the share of pairs of arms that it puts in the order of their online installs, where these differ
+    by over `APART`, and the installs that are lost, relative to the best arm's, by choosing its best. Means over worlds, seeds
+    nested, with intervals where worlds differ; `pairs` is None where no two arms are so far apart.
+    """
+    worlds: dict[Any, list[dict[str, Any]]] = {}
     for one in found:
-        cells.setdefault((one["kind"], one["world"]), []).append(one)
-    return {figure: _over_worlds("pairs", [np.mean([_in_order(one, figure) for one in seeds]) for seeds in cells.values()])
-            | _over_worlds("regret", [np.mean([_regret(one, figure) for one in seeds]) for seeds in cells.values()])
+        worlds.setdefault(one["world"], []).append(one)
+    return {figure: _over_worlds("pairs", [_mean(_in_order(one, figure) for one in seeds) for seeds in worlds.values()])
+            | _over_worlds("regret", [_mean(_regret(one, figure) for one in seeds) for seeds in worlds.values()])
             for figure in NAMES}
 
 
-def _over_worlds(name: str, values: list[float]) -> dict[str, float | None]:
-    mean = float(np.mean(values))
-    spread = interval(mean, (np.array(values) - mean) / len(values), np.arange(len(values))) if len(values) > 1 else None
-    return {name: mean, f"{name}_low": spread and spread.low, f"{name}_high": spread and spread.high}
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _over_worlds(name: str, values: list[float | None]) -> dict[str, float | None]:
+    """The mean of a share, and its interval within [0, 1]; none for one world, and none where all are alike."""
+    known = np.array([value for value in values if value is not None])
+    low = high = None
+    if len(set(known)) > 1:
+        spread = interval(known.mean(), (known - known.mean()) / len(known), np.arange(len(known)))
+        low, high = max(0.0, spread.low), min(1.0, spread.high)
+    return {name: _mean(values), f"{name}_low": low, f"{name}_high": high}
 
 
 def _sides(one: Mapping[str, Any], figure: str) -> tuple[dict[str, float], dict[str, float]]:
@@ -136,9 +149,10 @@ def _sides(one: Mapping[str, Any], figure: str) -> tuple[dict[str, float], dict[
             {arm: one["table"][arm]["installs"] for arm in one["offline"]})
 
 
-def _in_order(one: Mapping[str, Any], figure: str) -> float:
+def _in_order(one: Mapping[str, Any], figure: str) -> float | None:
     said, true = _sides(one, figure)
-    return float(np.mean([(said[a] - said[b]) * (true[a] - true[b]) > 0 for a, b in combinations(said, 2)]))
+    return _mean((said[a] - said[b]) * (true[a] - true[b]) > 0 for a, b in combinations(said, 2)
+                 if abs(true[a] / true[b] - 1) > APART)
 
 
 def _regret(one: Mapping[str, Any], figure: str) -> float:

@@ -1,15 +1,15 @@
 """The settings of the install studies: for every arm, kind of world, share of exceptions and size of logs, the best of a few.
 
-    python benchmarks/installs_tuning.py [--trials 5] [--processes 2] [--minutes M] [--out DIR] [--save]
+    python benchmarks/installs_tuning.py [--trials 3] [--processes 2] [--minutes M] [--out DIR] [--save]
 
-Every arm has as many trials, by random search; the first is the schema as it is. A trial trains in a development world, which
-no study reads, and is judged by AUC on validation logs. `--save` keeps benchmarks/results/installs/settings.json.
+Every arm has as many trials: the first is the schema as it is, which was found by hand in development worlds; the others are
+drawn at random, the same for all arms as far as these have such settings. A trial trains in a development world, which no study
+reads, and is judged by AUC on validation logs. `--save` keeps benchmarks/results/installs/settings.json.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import cells
@@ -18,14 +18,14 @@ import installs_arms
 import installs_map
 import record
 import widedeep as wd
-from installs_arms import Cell
 from widedeep.ablation.search import draw
 from widedeep.installs.world import World
 from widedeep.space import applied
 
-SEARCH = {"training.wide.rate": wd.Between(0.01, 0.1), "training.wide.l1": wd.OneOf((0.3, 1.0, 3.0, 6.0)),
-          "training.deep.rate": wd.Between(0.008, 0.05), "deep.dropout": wd.OneOf((0.0, 0.2, 0.4)),
+SEARCH = {"training.wide.rate": wd.Between(0.01, 0.1), "training.wide.l1": wd.OneOf((1.0, 3.0, 6.0)),
+          "training.deep.rate": wd.Between(0.015, 0.06), "deep.dropout": wd.OneOf((0.0, 0.2, 0.4)),
           "deep.l2": wd.Between(10, 300)}
+TRIALS = 3
 DEVELOPMENT = 1000
 """The seed of the development worlds; the studies' are far below."""
 
@@ -60,11 +60,10 @@ def _arms_of(share: float, size: int) -> tuple[str, ...]:
 
 def perform(trial: Trial) -> dict[str, Any]:
     """Train with the trial's settings, and say how good the arm is on validation logs."""
-    cell = Cell(trial.kind, DEVELOPMENT, trial.share, trial.impressions)
-    world = World(cell.spec)
-    train, valid = installs_arms.logs(cell, world)
+    world = World(installs_arms.spec(trial.kind, trial.share, DEVELOPMENT))
+    train, valid = installs_arms.logs(world, trial.impressions)
     schema = installs_arms.arm_schema(trial.arm, installs_arms.schema(world), train, {})
-    chosen = draw(replace(schema, search=SEARCH), trial.number, trial.arm.encode())
+    chosen = draw(replace(schema, search=SEARCH), trial.number, f"{trial.kind} {trial.share:g} {trial.impressions}".encode())
     with installs_arms.quiet():
         model = wd.fit(applied(schema, chosen), train, valid=valid, progress=False)
     return {"settings": chosen, "valid_auc": model.record["metrics"]["auc"]}
@@ -86,14 +85,13 @@ def best(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = cells.options(__doc__, "installs/tuning")
-    parser.add_argument("--trials", type=int, default=5, help="settings tried per arm (default 5)")
-    chosen = parser.parse_args()
-    wanted, folder = trials(chosen.trials), Path(chosen.out)
-    cells.carry_out(folder, wanted, perform, chosen.processes, chosen.minutes)
-    found = cells.finished(folder, wanted)
-    result = {"settings": best(found), "trials": chosen.trials, "budget": cells.budget(found, wanted)} | record.where_and_when()
-    cells.publish("settings", result, chosen, lambda result: print(cells.said(result["budget"])))
+    parser = cells.options(__doc__, "installs/settings")
+    parser.add_argument("--trials", type=int, default=TRIALS, help=f"settings tried per arm (default {TRIALS})")
+    chosen = cells.asked(parser)
+    wanted = trials(chosen.trials)
+    found = cells.carry_out(chosen, wanted, perform)
+    result = {"settings": best(found), "trials": chosen.trials, "budget": cells.budget(found, wanted)}
+    record.publish("installs/settings", result, chosen, lambda result: print(cells.said(result["budget"])))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -37,18 +37,18 @@ def worlds() -> str:
     result = committed("installs/table")
     parts = []
     for kind, found in result["figures"]["by_kind"].items():
-        rows = [(name, _auc(row), NONE if name == "wide" else cells.gain_text(row),
-                 NONE if row["p"] is None else f"{row['p']:.2g}") for name, row in found["table"].items()]
+        rows = [(name, _number(found["offline_auc"].get(name), ".4f"), NONE if name == "wide" else cells.gain_text(row),
+                 _number(row["p"], ".2g"), _number(found["weights"].get(name), ",.0f")) for name, row in found["table"].items()]
         over = found["joint_over_deeper"]
         parts.append(f"**{KINDS[kind].capitalize()}** (best AUC there is to reach: {found['bayes_auc']:.4f})\n\n"
-                     + table("ranker | offline AUC | online gain over wide | p", *rows)
+                     + table("ranker | offline AUC | online gain over wide | p | touched weights", *rows)
                      + f"\n\nJoint over the deep tower of its size: {cells.gain_text(over)}.")
-    return "\n\n".join([*parts, _said(result, f"{over['worlds']} worlds of each kind, "
-                                              f"{over['seeds']} trained models of every arm in all of them")])
+    return "\n\n".join([*parts, _said(result, f"{over['worlds']} worlds of each kind, {over['seeds']} trained models of every "
+                                              f"arm over them")])
 
 
-def _auc(row: dict[str, Any]) -> str:
-    return NONE if row["auc"] is None else f"{row['auc']:.4f}"
+def _number(value: float | None, form: str) -> str:
+    return NONE if value is None else f"{value:{form}}"
 
 
 def _said(result: dict[str, Any], what: str) -> str:
@@ -65,8 +65,11 @@ def squares() -> str:
         parts.append(f"**{KINDS[kind].capitalize()}**: what joint gains online over the deep tower of its size, in per cent\n\n"
                      + table(" | ".join(["exceptions", *(f"{int(size):,} impressions" for size in sizes)]), *rows))
         said.append(_verdicts(kind, shares))
-    worlds_ = next(one["worlds"] for one in next(iter(result["figures"]["map"]["towers"].values())).values() if one)
-    return "\n\n".join([*parts, "\n".join(said), _said(result, f"{worlds_} worlds in a cell, intervals in brackets")])
+    counts = {one["worlds"] for shares in result["figures"]["map"].values() for row in shares.values()
+              for one in row.values() if one}
+    many = f"{min(counts)} worlds" if len(counts) == 1 else f"{min(counts)} to {max(counts)} worlds"
+    what = f"{many} in a cell, intervals in brackets, 95 % for each by itself"
+    return "\n\n".join([*parts, "\n".join(said), _said(result, what)])
 
 
 def _square(one: dict[str, Any] | None) -> str:
@@ -74,14 +77,18 @@ def _square(one: dict[str, Any] | None) -> str:
 
 
 def _verdicts(kind: str, shares: dict[str, Any]) -> str:
-    found = [[one for one in sizes.values() if one] for sizes in shares.values()]
-    count = {said: sum(one["verdict"] == said for row in found for one in row) for said in ("joint", "deeper", "undecided")}
-    few, many = (100 * np.mean([one["gain"] for one in row]) for row in (found[0], found[-1]))
-    small, large = (100 * np.mean([row[place]["gain"] for row in found]) for place in (0, -1))
+    found = [one for row in shares.values() for one in row.values() if one]
+    count = {said: sum(one["verdict"] == said for one in found) for said in ("joint", "deeper", "undecided")}
+    few, many = (_mean(row.values()) for row in (list(shares.values())[0], list(shares.values())[-1]))
+    small, large = (_mean(list(row.values())[place] for row in shares.values()) for place in (0, -1))
     text = (f"In {KINDS[kind]}, joint beats the bigger deep in {count['joint']} cells, loses in {count['deeper']}, and cannot "
             f"be told from it in {count['undecided']}; on average it gains {few:+.1f} % where there are no exceptions and "
             f"{many:+.1f} % where there are most, {small:+.1f} % on the smallest logs and {large:+.1f} % on the largest.")
     return f"- {text.replace(' -', ' −')}"
+
+
+def _mean(squares_: Iterable[dict[str, Any] | None]) -> float:
+    return 100 * float(np.mean([one["gain"] for one in squares_ if one]))
 
 
 def trusted() -> str:
@@ -97,8 +104,10 @@ def trusted() -> str:
 
 
 def _share(one: dict[str, Any], name: str, digits: int = 0) -> str:
+    if one[name] is None:
+        return NONE
     low, high = one[f"{name}_low"], one[f"{name}_high"]
-    spread = "" if low is None else f" ({100 * max(low, 0):.{digits}f} to {100 * min(high, 1):.{digits}f})"
+    spread = "" if low is None else f" ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
     return f"{100 * one[name]:.{digits}f} %{spread}"
 
 
@@ -110,11 +119,11 @@ def frappe() -> str:
     rows = [(arm, f"{auc:.4f}", f"{found['installs'][arm]:.4f}", gains.get(arm, NONE))
             for arm, auc in found["offline_auc"].items()]
     covered = ", ".join(f"{title} {found[f'coverage_{name}']:.1%}" for name, title in ESTIMATORS.items())
-    order = ", ".join(f"{title} {found['trust'][name]['pairs']:.0%}" for name, title in NAMES.items())
+    order = ", ".join(f"{title} {_share(found['trust'][name], 'pairs')}" for name, title in NAMES.items())
     return (table("ranker | AUC over all candidates | installs per visit | gain over wide", *rows)
             + f"\n\nJoint over the deep tower of its size: {cells.gain_text(found['gain']['joint-deeper'])}. "
             + f"Pairs of arms in the right order, from one drawn log: {order}. Coverage of the true gain: {covered}.\n\n"
-            + _said(result, f"{found['visits']:,} visits of {found['users']:,} users, {len(found['settings'])} arms"))
+            + _said(result, f"{found['visits']:,} visits of {found['users']:,} users, {found['seeds']} seeds of every arm"))
 
 
 INSTALLS_BLOCKS: dict[str, Callable[[], str]] = {

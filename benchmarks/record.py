@@ -28,8 +28,9 @@ def publish(name: str, result: dict[str, Any], chosen: argparse.Namespace, show:
     """Save and print a result, beside the machine, the versions and the date."""
     result = result | where_and_when()
     if chosen.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        path = RESULTS / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if chosen.json:
         print(json.dumps(result))
     else:

@@ -34,10 +34,19 @@ def test_each_pair_is_a_positive_of_one_part_only(parts, log):
     assert len(positives) == len(log.drop_duplicates()) == len(positives.drop_duplicates())
 
 
-def test_no_negative_is_owned_in_any_part(parts, log):
+def pairs_of(rows, label):
+    return set(rows[rows.label == label][["user", "item"]].itertuples(index=False, name=None))
+
+
+def test_no_negative_is_owned_and_those_of_training_do_not_know_of_later_installs(parts, log):
     owned = set(log.itertuples(index=False, name=None))
-    for rows in parts.values():
-        assert not owned & set(rows[rows.label == 0][["user", "item"]].itertuples(index=False, name=None))
+    for part in ("valid", "test"):
+        assert not owned & pairs_of(parts[part], 0)
+    negatives = pairs_of(parts["train"], 0)
+    assert not pairs_of(parts["train"], 1) & negatives
+    for label in (0, 1):   # an app that was a training negative is as likely to be a test positive as a test negative
+        tested = pairs_of(parts["test"], label)
+        assert 0.2 < len(tested & negatives) / len(tested) < 0.7
 
 
 def test_the_history_is_what_the_user_had_in_training_and_its_length_says_nothing(parts):

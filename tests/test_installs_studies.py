@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -18,7 +19,6 @@ import installs_frappe
 import installs_map
 import installs_tuning
 import record
-from installs_arms import Cell
 from installs_trust import NAMES, Pool, coverage, offline, trust
 from widedeep.installs.acquisition import Online, logged
 from widedeep.installs.world import World
@@ -29,27 +29,43 @@ class Square:
     """A cell that takes no time."""
 
     number: int
+    power: int = 2
 
     @property
     def name(self) -> str:
         return f"{self.number}.json"
 
 
-def squared(cell: Square) -> dict[str, int]:
-    return {"square": cell.number**2}
+def raised(cell: Square) -> dict[str, int]:
+    if cell.number == 13:
+        raise ValueError("bad luck")
+    return {"raised": cell.number**cell.power}
 
 
-def test_cells_are_computed_once_and_unfinished_ones_are_counted(tmp_path):
-    wanted = [Square(number) for number in range(3)]
-    kept = {"number": 1, "square": "computed before", "seconds": 3600.0}
-    (tmp_path / "1.json").write_text(json.dumps(kept))
-    cells.carry_out(tmp_path, wanted[:2], squared, 1)
-    found = cells.finished(tmp_path, wanted)
-    assert [one["square"] for one in found] == [0, "computed before"]
+def asked(folder, end: float = float("inf")) -> Namespace:
+    return Namespace(out=folder, processes=1, end=end)
+
+
+def test_cells_are_computed_once_and_what_came_of_something_else_anew(tmp_path, capsys):
+    wanted = [Square(2), Square(13), Square(3)]
+    kept = {"power": 2, "raised": "computed before", "seconds": 3600.0}
+    (tmp_path / "2.json").write_text(json.dumps({"number": 2} | kept))
+    (tmp_path / "3.json").write_text(json.dumps({"number": 3} | kept | {"power": 5}))
+    found = cells.carry_out(asked(tmp_path), wanted, raised)
+    assert [one["raised"] for one in found] == ["computed before", 9]
+    assert "failed: 13.json: ValueError: bad luck" in capsys.readouterr().err   # and the others went on
     assert cells.budget(found, wanted) == {"cells": 3, "unfinished": 1, "hours": pytest.approx(1, abs=0.01)}
     assert "3 cells; 1 are not finished" in cells.said(cells.budget(found, wanted))
-    cells.carry_out(tmp_path, wanted, squared, 1, minutes=0.0)
-    assert len(cells.finished(tmp_path, wanted)) == 3   # 0 minutes are no limit
+    assert cells.carry_out(asked(tmp_path, end=0), [*wanted, Square(4)], raised) == found   # too late to begin
+    with pytest.raises(SystemExit, match="No cell is finished"):
+        cells.carry_out(asked(tmp_path, end=0), [Square(4)], raised)
+
+
+def test_a_small_version_is_not_kept(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["installs.py", "--quick", "--save"])
+    with pytest.raises(SystemExit):
+        cells.asked(cells.options("A study.", "installs/table", quick="small"))
+    assert "--save keeps the full result" in capsys.readouterr().err
 
 
 def online(installs_per_visit: float, control: float = 1.0, auc: float = 0.7) -> dict:
@@ -62,24 +78,32 @@ def in_world(world: int, joint: float) -> dict:
 
 
 @pytest.mark.parametrize(("gains", "said"), [((0.1, 0.11, 0.12), "joint"), ((-0.1, -0.11, -0.12), "deeper"),
-                                             ((0.1, -0.1, 0.02), "undecided"), ((0.1,), "undecided")])
+                                             ((0.1, -0.1, 0.02), "undecided")])
 def test_a_square_of_the_map_is_decided_by_its_worlds(gains, said):
     found = [in_world(world, 1 + gain) for world, gain in enumerate(gains)]
     one = installs_map.square(found)
     assert one["verdict"] == said and one["gain"] == pytest.approx(np.mean(gains)) and one["worlds"] == len(gains)
-    assert one["oracle"] == pytest.approx(1.0)
+    assert installs_map.square(found[:2]) is None   # too few worlds to say
 
 
 def test_a_map_has_a_place_for_what_is_not_finished():
-    wanted = [Cell("towers", 0, share, 5000, arms=installs_map.ARMS) for share in (0.05, 0.2)]
-    found = installs_map.figures([in_world(0, 1.1)], wanted)
-    squares = found["map"]["towers"]
-    assert squares["0.2"]["5000"] is None and squares["0.05"]["5000"]["gain"] == pytest.approx(0.1)
-    assert found["budget"]["unfinished"] == 1
+    wanted = [cell for cell in installs_map.wanted(3) if (cell.kind, cell.share) == ("towers", 0.05)]
+    found = installs_map.figures([in_world(world, 1.1) for world in range(3)], wanted)
+    squares = found["map"]["towers"]["0.05"]
+    assert squares["20000"] is None and squares["5000"]["gain"] == pytest.approx(0.1) and squares["5000"]["worlds"] == 3
+    assert found["budget"] == {"cells": 12, "unfinished": 9, "hours": pytest.approx(3 / 3600)}
+
+
+def test_no_two_cells_of_the_map_share_a_world_and_none_is_that_of_the_tuning():
+    cells_ = installs_map.wanted(installs_map.WORLDS)
+    places = {(cell.kind, cell.share, cell.impressions) for cell in cells_}
+    assert len(places) == 32 and len({cell.world for cell in cells_}) == len(cells_) == 32 * installs_map.WORLDS
+    tables = {first + world for first in installs.FIRST.values() for world in range(installs.WORLDS)}
+    assert not ({cell.world for cell in cells_} | tables) & {installs_tuning.DEVELOPMENT}
 
 
 def judged(world: int, said: dict[str, float], true: dict[str, float]) -> dict:
-    return {"kind": "towers", "world": world, "table": {arm: online(value) for arm, value in true.items()},
+    return {"world": world, "table": {arm: online(value) for arm, value in true.items()},
             "offline": {arm: dict.fromkeys(NAMES, value) for arm, value in said.items()}}
 
 
@@ -91,7 +115,30 @@ def test_a_figure_is_trusted_as_far_as_it_orders_arms():
     assert found["logloss"]["regret"] == pytest.approx(1 - 1.0 / 1.2) and found["auc"]["pairs_low"] is None
     twice = trust([judged(0, true, true), judged(0, true, true), judged(1, {"a": 3, "b": 2, "c": 1}, true)])
     assert twice["snips"]["pairs"] == pytest.approx(0.5)   # seeds are averaged within their world
-    assert twice["snips"]["pairs_low"] < 0 < 1 < twice["snips"]["pairs_high"]
+    assert (twice["snips"]["pairs_low"], twice["snips"]["pairs_high"]) == (0, 1)
+    same = trust([judged(world, true, true) for world in range(3)])
+    assert same["dr"]["regret"] == 0 and same["dr"]["regret_high"] is None   # worlds that agree have no spread to go by
+    near = trust([judged(0, true, {"a": 1.0, "b": 1.001, "c": 1.002})])
+    assert near["auc"]["pairs"] is None
+
+
+def test_the_table_has_the_figures_that_are_promised():
+    found = []
+    for kind in installs_arms.KINDS:
+        for world in range(2):
+            row = {arm: online(1 + 0.1 * number + 0.01 * world, 1 + 0.01 * world)
+                   for number, arm in enumerate((*installs_arms.ARMS, "ensemble"))}
+            offline_ = {arm: dict.fromkeys(NAMES, row[arm]["installs"]) for arm in row}
+            found.append({"kind": kind, "world": world + installs.FIRST[kind], "seconds": 1.0, "bayes": {"auc": 0.8},
+                          "table": row | {"oracle": online(3.0), "random": online(0.2)}, "offline": offline_,
+                          "weights": dict.fromkeys(installs_arms.ARMS, 10.0),
+                          "coverage": {one: {"deep": 0.9, "joint": 1.0} for one in ("ips", "snips", "dr")}})
+    figures = installs.figures(found, found)
+    assert {"offline_auc", "online_gain", "bayes_auc", "coverage_dr", "coverage_snips", "by_kind"} <= set(figures)
+    assert figures["online_gain"]["joint"] == pytest.approx(np.mean([1.2 / 1.0, 1.21 / 1.01]) - 1, abs=0.01)
+    assert figures["coverage_dr"] == pytest.approx(0.95) and figures["bayes_auc"] == pytest.approx(0.8)
+    assert figures["table"]["joint"]["worlds"] == 4 and figures["by_kind"]["trees"]["table"]["joint"]["worlds"] == 2
+    assert figures["joint_over_deeper"]["gain"] == pytest.approx(np.mean([1.2 / 1.3, 1.21 / 1.31]) - 1)
 
 
 def pool(visits: int = 4000) -> Pool:
@@ -115,8 +162,7 @@ def test_a_log_of_a_pool_tells_which_ranker_earns_more_and_its_intervals_hold():
 
 
 def test_deeper_has_as_many_touched_weights_as_joint_and_arms_take_their_settings():
-    cell = Cell("towers", 0, 0.05, 2000)
-    world = World(replace(cell.spec, users=60, apps=100))
+    world = World(replace(installs_arms.spec("towers", 0.05, 0), users=60, apps=100))
     train = logged(world, 2000, 0, installs_arms.TRAIN)
     base = installs_arms.schema(world)
     deeper = installs_arms.arm_schema("deeper", base, train, {"deep.l2": 7.0})
@@ -131,7 +177,6 @@ def test_the_best_trial_of_each_arm_is_kept():
     assert installs_tuning.best(found) == {"towers": {"0.05": {"5000": {"joint": {"deep.l2": 2.0}, "deep": {"deep.l2": 3.0}}}}}
     trials = installs_tuning.trials(2)
     assert len(set(trials)) == len(trials) and {one.number for one in trials[:len(trials) // 2]} == {0}
-    assert all(world < installs_tuning.DEVELOPMENT for world in range(installs.WORLDS))
 
 
 def test_every_arm_of_the_committed_studies_has_settings_from_as_many_trials():

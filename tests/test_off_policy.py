@@ -310,7 +310,7 @@ def test_a_column_that_is_not_there_is_named_with_the_closest():
     (lambda: Logged([[1, 0]], [[np.nan, 0]], [[0.5, 0.5]]), "must be a finite number. Got nan"),
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 0.5]], ["ann", "bob"]), "users hold one value per visit. Got 2 for 1"),
     (lambda: Logged([[1]], [[1]], [[1]]).slates, "Got a log without positions"),
-    (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[[2, 2]]).slates, r"position of its own. Got \[2.0, 2.0\] in visit 0"),
+    (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[[2, 2]]).slates, r"of its own. Got \[2.0, 2.0\] in visit 0"),
     (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[[0, np.nan]]).slates, r"Got \[0.0, nan\] in visit 0"),
     (lambda: Logged([[1, 1]], [[1, 1]], [[1, 1]], position=[0, 1]), r"position has one value per candidate"),
     (lambda: Logged([[1, 0]], [[0, 0]], [[0.5, 0.5]], slate_propensity=[0.0]), r"lies in \(0, 1\]. Got 0.0 in visit 0"),
