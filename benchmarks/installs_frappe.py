@@ -1,6 +1,6 @@
 """A real log: which ranker finds the apps that users of Frappe did install, and what would a log have told?
 
-    python benchmarks/installs_frappe.py --data PATH [--quick] [--seeds 5] [--trials 4] [--processes 2] [--minutes M] [--save]
+    python benchmarks/installs_frappe.py --data PATH [--quick] [--seeds 5] [--trials 6] [--processes 2] [--minutes M] [--save]
 
 PATH holds log.parquet (user, item, …) and apps.parquet (item, category, developer, downloads, price, rating, …). Each (user,
 app) pair counts once and is of the training, validation or test rows, as in `frappe_pairs.py`, negatives as popular as
@@ -32,7 +32,7 @@ from widedeep.evaluation import metrics
 from widedeep.evaluation.statistics import Scored, estimate
 
 SLATE, TEMPERATURE, EXPLORE = 5, 2.0, 0.1
-SEEDS, TRIALS = 5, 4
+SEEDS, TRIALS = 5, 6
 QUICK = {"training.epochs": 3}
 
 
