@@ -162,13 +162,14 @@ def _add_report(commands: Any) -> None:
 
 def _add_simulate(commands: Any) -> None:
     command = _command(commands, "simulate", _simulate, "Draw a world whose truth is known, and the logs of its app store.")
-    command.add_argument("--out", required=True, help="the world's folder, which must not exist")
+    command.add_argument("--out", required=True, help="the world's folder to write")
     command.add_argument("--preset", help="where settings start: frappe (default: none)")
     command.add_argument("--kind", help="towers: the joint model's own form; trees: one that no tower has (default towers)")
-    command.add_argument("--users", type=_whole(1), help="default 20000")
-    command.add_argument("--apps", type=_whole(1), help="default 5000")
+    command.add_argument("--users", type=_whole(1), help="default 20000, or the preset's")
+    command.add_argument("--apps", type=_whole(1), help="default 5000, or the preset's")
     command.add_argument("--impressions", type=_whole(1), default=1_000_000, help="rows of the logs (default 1000000)")
     command.add_argument("--seed", type=_whole(0), help="everything random follows from it (default 0)")
+    command.add_argument("--force", action="store_true", help="replace the world that --out holds")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -325,14 +326,14 @@ def _write_report(study: Any, as_json: bool) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from widedeep.atomic import check_target
+    from widedeep.installs.log_files import check_new
     from widedeep.installs.spec import spec_of
 
-    check_target(arguments.out)
+    check_new(arguments.out, arguments.force)
     spec = spec_of(arguments.preset, kind=arguments.kind, users=arguments.users, apps=arguments.apps, seed=arguments.seed)
     from widedeep.installs.world import World
 
-    record = World(spec).write(arguments.out, arguments.impressions)
+    record = World(spec).write(arguments.out, arguments.impressions, force=arguments.force)
     if arguments.json:
         print(json.dumps(record))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, fields
+from glob import glob
 from pathlib import Path
 
 from widedeep.errors import WidedeepError
@@ -57,7 +58,8 @@ def describe(command: argparse.ArgumentParser) -> None:
     logs.add_argument("--estimator", choices=ESTIMATORS, help="ips: inverse propensities; snips: the same, self-normalised; "
                       "dr: doubly robust, a reward model corrected by them (default: dr with --reward-model, else snips)")
     logs.add_argument("--reward-model", metavar="MODEL", help="dr's model of the reward, trained on a log that is not this one")
-    logs.add_argument("--clip", type=float, metavar="C", help="the largest weight of a row: less noise, and a bias downward")
+    logs.add_argument("--clip", type=float, metavar="C", help="the largest weight of a row: less noise, and a bias (of ips, "
+                      "downward)")
     logs.add_argument("--temperature", type=float, metavar="T", help="the new policies draw k by softmax of score / T, instead "
                       "of showing the k best")
 
@@ -79,15 +81,17 @@ def question(arguments: argparse.Namespace) -> Question | None:
 
     >>> parser = argparse.ArgumentParser()
     >>> describe(parser)
-    >>> question(parser.parse_args(["logs.parquet", "--propensity", "p", "--reward", "r", "--arms", "models/deep"])).visit
+    >>> question(parser.parse_args([".", "--propensity", "p", "--reward", "r", "--arms", "models/deep"])).visit
     'visit'
     """
     given = {one.name: getattr(arguments, one.name) for one in fields(Question) if getattr(arguments, one.name) is not None}
     source = os.fspath(arguments.source)
+    if not glob(source):
+        raise WidedeepError(f"{source!r}: there is no such file or folder. Give a world's folder, or a table of logs.")
     if (Path(source) / WORLD).is_file():
         if given or arguments.control is None:
             wrong = f"{_flags(given)}, which are for logs" if given else "no --control"
-            raise WidedeepError(f"{source}: a world is asked with --control and --arms alone. Got {wrong}. "
+            raise WidedeepError(f"{source}: a world is asked with --control and --arms, and not as logs are. Got {wrong}. "
                                 f"{'Leave them out' if given else 'Name the model that others are compared with'}.")
         return None
     if arguments.visits is not None or arguments.drawn:
