@@ -149,7 +149,7 @@ def test_a_model_that_is_judged_by_its_own_rows_is_warned_of(here, tmp_path):
     ((LATER, *ASKED, "--arms", "good", "--k", "2"), "Got k=2, where the logged policy shows 3"),
     (("nowhere", *ASKED, "--arms", "good"), "'nowhere': there is no such file or folder"),
     ((LATER, "--propensity", "slate_propensity", "--reward", "installed", "--arms", "good"), "add up to how many"),
-    ((LATER, *ASKED, "--control", "bad", "--arms", "good", "--k", "9"), "A slate holds at least 1 and at most all candidates. Got k=9"),
+    ((LATER, *ASKED, "--control", "bad", "--arms", "good", "--k", "9"), "at least 1 and at most all candidates. Got k=9"),
 ])
 def test_each_mistake_is_one_message_and_exit_code_2(ask, arguments, message):
     code, out, err = ask(*arguments)
