@@ -184,8 +184,8 @@ def _percent(gain: float) -> str:
 def _note(found: Mapping[str, Any]) -> str:
     if found["source"] == "world":
         return (f"{count(found['visits'])} fresh visits, {found['k']} candidates shown in each, {found['installs']} installs; "
-                f"intervals paired by visit, clustered by user; an A/B test: users split evenly between the two, as many visits "
-                f"a user as here, power .8 at level .05")
+                f"intervals paired by visit, clustered by user; an A/B test: users split evenly between the two, as many "
+                f"visits a user as here, power .8 at level .05")
     k, temperature = found["k"], found["temperature"]
     policy = f"the {k} best" if temperature is None else f"{k} by the softmax at temperature {temperature:g}"
     cut = max(row["clipped"] for row in found["arms"])
