@@ -21,9 +21,10 @@ PACKAGE = ROOT / "widedeep"
 ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values",
                   "labels", "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
                   "evaluation.clustered", "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files",
-                  "tables", "views", "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms",
-                  "ablation.numerals", "ablation.figures", "ablation.page", "ablation.capacity", "ablation.search",
-                  "ablation.study", "ablation.report", "installs", "installs.policy", "installs.spec",
+                  "tables", "views", "splits", "datasets", "profiles", "crosses", "inference", "pages", "pages.numerals",
+                  "pages.pictures", "pages.sections", "ablation", "ablation.arms", "ablation.figures", "ablation.page",
+                  "ablation.capacity", "ablation.search", "ablation.study", "ablation.report", "installs", "installs.policy",
+                  "installs.spec",
                   "installs.population", "installs.retrieval", "installs.truth", "installs.bayes", "installs.features",
                   "installs.log_files", "installs.world", "installs.logged", "installs.off_policy", "installs.acquisition",
                   "installs.options"]

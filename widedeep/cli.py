@@ -273,10 +273,11 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    from widedeep.ablation import ablate, page
+    from widedeep.ablation import ablate
+    from widedeep.pages import sections
     from widedeep.schema import Schema
 
-    page.require_libraries()
+    sections.require_libraries()
     asked = {name: getattr(arguments, name) for name in
              ("valid", "test", "arms", "axes", "seeds", "trials", "valid_share", "test_share", "margin")}
     study = ablate.prepared(arguments.table, Schema.read(arguments.schema), arguments.out, **asked)
