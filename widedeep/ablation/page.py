@@ -18,8 +18,8 @@ from widedeep.pages import numerals, sections
 from widedeep.pages.pictures import Picture
 from widedeep.pages.sections import Section, Verdict, filled
 
-METRICS = {"auc": "AUC", "logloss": "log loss", "normalized_entropy": "normalized entropy", "group_auc": "AUC within groups",
-           "calibration_ratio": "predicted ÷ observed", "ece": "calibration error"}
+METRICS = {name: numerals.METRICS[name] for name in ("auc", "logloss", "normalized_entropy", "group_auc", "calibration_ratio",
+                                                    "ece")}
 ROWS = {"train": "training rows", "valid": "validation rows", "test": "test rows"}
 GROUPS = (PARTS, COMBINED, GAIN, SIZE, OUTSIDE)
 PRIMARY = {"metric": "auc", "margin": 0.001, "confidence": 0.95, "higher_is_better": True}

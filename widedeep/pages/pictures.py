@@ -107,6 +107,32 @@ def forest(figure: Any, groups: Mapping[str, list[Line]], across: str, write: Ca
     return axes
 
 
+def bars(figure: Any, lines: Sequence[Line], across: str, write: Callable[[float], str],
+         colours: Mapping[str, str] | None = None) -> Any:
+    """Values as bars from zero, each below its label, for labels too long to stand beside; returns the axes.
+
+    `colours`: what each colour means, where there are several.
+    """
+    figure.set_size_inches(WIDTH, 0.36 * len(lines) + 0.6 + 0.3 * bool(colours))
+    axes = figure.subplots()
+    for place, line in enumerate(lines):
+        axes.barh(place + 0.22, line.value, 0.34, color=line.colour)
+        if line.low is not None:
+            axes.plot((line.low, line.high), (place + 0.22,) * 2, color=INK, linewidth=1)
+        for at, text, side in ((0, line.label, "left"), (1, write(line.value), "right")):
+            axes.text(at, place - 0.08, text, transform=axes.get_yaxis_transform(), fontsize=8.5, ha=side,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    axes.set(ylim=(len(lines) - 0.45, -0.55), yticks=(), xlabel=across)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.locator_params(axis="x", nbins=6)
+    at_zero(axes)
+    if colours:
+        handles = [axes.barh(0, 0, color=colour) for colour in colours.values()]
+        figure.legend(handles, list(colours), loc="outside upper left", ncols=len(colours), handlelength=1)
+    return axes
+
+
 def _middle(values: Sequence[float]) -> tuple[float, float]:
     """Around which value most lie, and how far from it a scale should reach.
 
