@@ -1,4 +1,4 @@
-"""The command line, no logic of its own: `widedeep init | train | evaluate | predict | ablate | report | simulate | …`.
+"""The command line, no logic of its own: `widedeep init | train | evaluate | predict | explain | ablate | report | …`.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -17,7 +17,9 @@ from dataclasses import asdict
 from typing import Any
 
 from widedeep import __version__
+from widedeep.arguments import whole as _whole
 from widedeep.errors import WidedeepError, WidedeepWarning
+from widedeep.explanations import options as explanations
 from widedeep.installs import options
 
 
@@ -64,16 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate, _add_baseline):
         add(commands)
     options.describe(_command(commands, "acquire", _acquire, options.SUMMARY))
+    explanations.describe(_command(commands, "explain", _explain, explanations.SUMMARY))
     return parser
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """An argument that is a whole number, not below the least."""
-    def whole_number(text: str) -> int:
-        if (number := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}. Got {text}.")
-        return number
-    return whole_number
 
 
 def _command(commands: Any, name: str, run: Callable, summary: str) -> argparse.ArgumentParser:
@@ -274,10 +268,11 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
-    from widedeep.ablation import ablate, page
+    from widedeep.ablation import ablate
+    from widedeep.pages import sections
     from widedeep.schema import Schema
 
-    page.require_libraries()
+    sections.require_libraries()
     asked = {name: getattr(arguments, name) for name in
              ("valid", "test", "arms", "axes", "seeds", "trials", "valid_share", "test_share", "margin")}
     study = ablate.prepared(arguments.table, Schema.read(arguments.schema), arguments.out, **asked)
@@ -347,6 +342,14 @@ def _acquire(arguments: argparse.Namespace) -> None:
     _start_tensorflow()
     from widedeep.installs import acquire
     print(acquire.answered(arguments, question))
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    explanations.check(arguments)
+    _start_tensorflow()
+    from widedeep.explanations.explain import answered
+
+    print(answered(arguments))
 
 
 def _baseline(arguments: argparse.Namespace) -> None:

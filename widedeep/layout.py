@@ -47,6 +47,11 @@ class TableLayout:
         return tuple(name for name in self.ids if name not in self.bags)
 
     @property
+    def order(self) -> tuple[str, ...]:
+        """The columns as a model reads them: the single-valued ones, then those of lists."""
+        return (*self.singles, *self.bags)
+
+    @property
     def rows(self) -> int:
         """The ids of all columns."""
         return sum(self.ids.values())

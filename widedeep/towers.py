@@ -216,13 +216,27 @@ class DeepTower(tf_keras.layers.Layer):
         self.dtype_of_products = tf.bfloat16 if settings.precision == "bf16" else tf.float32
 
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
+        return self.logit(self.embedded(features, training), training)
+
+    def embedded(self, features: Features, training: bool = False) -> tf.Tensor:
+        """What the first hidden layer reads, embeddings and numbers side by side, in the order of `spans`: (batch, inputs)."""
         inputs = [_flatten(table(features, training=training)) for table in self.tables]
         if self.layout.values:
             inputs.append(features[self.layout.matrix])
-        hidden = tf.cast(tf.concat(inputs, 1), self.dtype_of_products)
+        return tf.concat(inputs, 1)
+
+    def logit(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What the hidden layers make of it: (batch, inputs) → (batch, 1)."""
+        hidden = tf.cast(embedded, self.dtype_of_products)
         for layer in self.hidden:
             hidden = layer(hidden, training=training)
         return self.head(tf.cast(hidden, tf.float32))
+
+    @property
+    def spans(self) -> dict[str, int]:
+        """How many of the inputs are each column's, in their order."""
+        widths = {name: int(table.table.shape[1]) for table in self.tables for name in table.layout.order}
+        return widths | dict(self.layout.values)
 
 
 def _flatten(embeddings: tf.Tensor) -> tf.Tensor:

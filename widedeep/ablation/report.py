@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from widedeep.ablation import numerals
 from widedeep.ablation.arms import QUESTIONS, Arm
 from widedeep.ablation.search import space_of
 from widedeep.ablation.study import PARTS, Study, Task
 from widedeep.errors import DataError
 from widedeep.evaluation import calibration, metrics, statistics
 from widedeep.evaluation.statistics import Scored
+from widedeep.pages import numerals
 
 METRICS = ("auc", "logloss", "normalized_entropy", "group_auc", "calibration_ratio", "ece")
 """What is told of every arm; `group_auc` where a group is declared."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from widedeep.ablation.numerals import NOTHING, chance, count, score, share
 from widedeep.errors import DataError, WidedeepWarning
 from widedeep.evaluation import metrics
 from widedeep.evaluation.influence import influence
@@ -20,6 +19,7 @@ from widedeep.installs.acquisition import online
 from widedeep.installs.logged import Logged, read
 from widedeep.installs.options import VISITS, Question
 from widedeep.installs.world import World
+from widedeep.pages.numerals import NOTHING, chance, count, score, share
 from widedeep.tables import Table
 
 LOGGED = "logged"

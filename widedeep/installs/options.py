@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from glob import glob
 from pathlib import Path
 
+from widedeep.arguments import whole
 from widedeep.errors import WidedeepError
 
 WORLD = "world.json"
@@ -45,10 +46,10 @@ def describe(command: argparse.ArgumentParser) -> None:
     command.add_argument("--arms", nargs="+", required=True, metavar="MODEL", help="model directories to compare; from "
                          "logs: trained on other logs than these, such as earlier ones")
     command.add_argument("--control", metavar="MODEL", help="the model they are compared with (logs: else the logged policy)")
-    command.add_argument("--k", type=_positive, help="candidates shown in a visit (default: as in the world or the logs)")
+    command.add_argument("--k", type=whole(1), help="candidates shown in a visit (default: as in the world or the logs)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     world = command.add_argument_group("in a world")
-    world.add_argument("--visits", type=_positive, help=f"fresh visits, the same for every ranker (default {VISITS})")
+    world.add_argument("--visits", type=whole(1), help=f"fresh visits, the same for every ranker (default {VISITS})")
     world.add_argument("--drawn", action="store_true", help="draw installs, instead of their exact expectation")
     logs = command.add_argument_group("from logs (columns of the table, and how to judge)")
     for name, text in COLUMNS.items():
@@ -107,12 +108,6 @@ def question(arguments: argparse.Namespace) -> Question | None:
         raise WidedeepError(f"Whole slates are judged by --unit slate with {_flags(OF_SLATES)}, items with none of them. Got "
                             f"{named}. Name all three, or none.")
     return found
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1. Got {text}.")
-    return number
 
 
 def _flags(names: object) -> str:
