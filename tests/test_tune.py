@@ -177,9 +177,23 @@ def test_nothing_is_written_over(here, monkeypatch):
     (here / "best.trials" / "thesis").write_text("long")
     with pytest.raises(DataError, match="the trials need a folder of their own"):
         sought()
+    (here / "best.trials" / "thesis").unlink()
+    sought(trials=1)
     (here / "best.trials" / "tuning.json").write_text("{}")
     with pytest.raises(DataError, match="must be the folder of a tuning, with a readable tuning.json"):
-        sought()
+        sought(force=True)
+
+
+def test_what_was_refused_before_any_trial_stands_in_no_one_s_way(here, monkeypatch):
+    monkeypatch.setattr(tune.processes, "carry_out", lambda *_, **__: raised(DataError("the share is impossible")))
+    with pytest.raises(DataError, match="impossible"):
+        sought(valid=1.5)
+    pretended(monkeypatch)
+    assert len(sought(trials=1, valid=0.2)["trials"]) == 1
+
+
+def raised(error: Exception) -> None:
+    raise error
 
 
 # ------------------------------------------------------------------------------------------------------------- what is tried

@@ -18,7 +18,7 @@ from typing import Any
 
 from widedeep import __version__
 from widedeep.ablation.samplers import Optuna, Random, Sampler
-from widedeep.ablation.sealed import Sealed, write_json
+from widedeep.ablation.sealed import DONE, Sealed, write_json
 from widedeep.ablation.search import tunable
 from widedeep.errors import DataError, TrainingError
 from widedeep.evaluation import metrics
@@ -86,9 +86,9 @@ class Tuning(Sealed):
         data = " ".join(Table.of(place, schema).identity(columns) for place in places)
         where = [os.path.abspath(place) for place in places]
         wanted = Asked(schema.to_toml(), where[0], valid if isinstance(valid, float) else where[1], data, seed, sampler)
-        if (folder / TUNING).exists():
+        if any(folder.glob(f"trials/*/{DONE}")):
             cls.open(folder)._require(wanted)
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(folder.iterdir()) and not (folder / TUNING).exists():
             raise DataError(f"{folder}: the trials need a folder of their own. Got one that holds other things. Write to "
                             f"another place.")
         write_json(folder / TUNING, asdict(wanted))
