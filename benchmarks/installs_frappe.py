@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 import cells
-import frappe_pairs
 import installs_arms
 import installs_trust
 import record
@@ -28,6 +27,7 @@ import widedeep as wd
 from frappe_visits import CANDIDATES, schema, tables
 from installs_arms import ARMS, CONTROL
 from widedeep.ablation.search import draw
+from widedeep.datasets import frappe_pairs
 from widedeep.evaluation import metrics
 from widedeep.evaluation.statistics import Scored, estimate
 

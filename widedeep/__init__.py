@@ -35,6 +35,8 @@ __all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "
 
 
 def __getattr__(name: str) -> Any:
+    if name == "datasets":
+        return importlib.import_module("widedeep.datasets")
     if name not in _LAZY:
         raise AttributeError(f"module 'widedeep' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

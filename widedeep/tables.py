@@ -301,7 +301,7 @@ class _Parquet(Table):
         return kind
 
     def _content(self, columns: list[str]) -> Any:
-        return [_file_sha256(file) for file in self._schemas]
+        return [content_sha256(file) for file in self._schemas]
 
     def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         for file in self._schemas:
@@ -329,7 +329,7 @@ class _Csv(Table):
         return self._types.get(column, pa.string())
 
     def _content(self, columns: list[str]) -> Any:
-        return [_file_sha256(self.name), list(self._markers), sorted(self._features)]
+        return [content_sha256(self.name), list(self._markers), sorted(self._features)]
 
     def _batches(self, columns: list[str], rows: int, coded: Collection[str]) -> Iterator[pa.RecordBatch]:
         first_row = 0
@@ -451,7 +451,7 @@ def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _file_sha256(path: str) -> str:
+def content_sha256(path: str) -> str:
     """The sha256 of a file's bytes, found anew if the file was written to."""
     try:
         found = os.stat(path)
