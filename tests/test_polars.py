@@ -1,4 +1,4 @@
-"""DataFrames that offer an Arrow stream, as polars' do: read, fitted, scored and studied as pandas and Parquet are."""
+"""DataFrames that come by the Arrow interface, as polars' do: read, fitted, scored and studied as pandas and Parquet are."""
 
 from __future__ import annotations
 
@@ -183,6 +183,12 @@ def test_a_study_keeps_the_same_rows(frame, others, tmp_path):
         assert set(studies["frame"].labels(part)) == {0, 1}
 
 
+def test_a_single_batch_is_a_table():
+    batch = pa.RecordBatch.from_pydict({"x": [1, 2]})
+    source = type("Batch", (), {"__arrow_c_array__": lambda self, schema=None: batch.__arrow_c_array__(schema)})()
+    assert Table.of(source).read(["x"]).to_pydict() == {"x": [1, 2]}
+
+
 def test_a_source_of_batches_is_read_once():
     reader = pa.table({"x": [1, 2], "y": ["a", None]}).to_reader(max_chunksize=1)
     assert Table.of(reader).read(["y"]).to_pydict() == {"y": ["a", None]}
@@ -201,7 +207,7 @@ def test_columns_that_are_no_features_are_said_to_be_none(frame):
 
 @pytest.mark.parametrize(("source", "message"), [
     (Streamed(pa.table({"x": pa.array([], pa.int64())})), r"Streamed: a table must have rows\. Got none"),
-    (Streamed(pa.chunked_array([[1, 2]])), r"Streamed: an Arrow stream that is a table has named columns.*Give a DataFrame")])
+    (Streamed(pa.chunked_array([[1, 2]])), r"Streamed: a table that Arrow can take over has named columns.*Give a DataFrame")])
 def test_a_stream_that_is_no_table_is_named(source, message):
     with pytest.raises(DataError, match=message):
         Table.of(source)

@@ -50,7 +50,7 @@ class Table(ABC):
     def of(cls, source: Any, schema: Schema | None = None) -> Table:
         """The table behind a DataFrame, an Arrow table, a .parquet or .csv file, a folder of Parquet files, or a glob.
 
-        A DataFrame is one of pandas, or one that offers its rows as an Arrow stream (`__arrow_c_stream__`), as polars' does.
+        A DataFrame is one of pandas, or one that hands its rows over by the Arrow PyCapsule interface, as polars' does.
         `schema` decides how the text of a CSV file is read; without one, a first pass finds the type that fits all cells.
         A table is returned as it is.
         Raises: DataError if there is no such source, if it cannot be read, or if it has no rows.
@@ -65,8 +65,8 @@ class Table(ABC):
             return _filled(_Arrow(source))
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
-        if hasattr(source, "__arrow_c_stream__"):
-            return _filled(_Arrow(_streamed(source), type(source).__qualname__))
+        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+            return _filled(_Arrow(_handed_over(source), type(source).__qualname__))
         raise DataError(f"A table is a DataFrame of pandas or polars, a pyarrow.Table or RecordBatch, or the path of a .csv or "
                         f".parquet file, a folder of Parquet files or a glob. Got {_kind_in_words(source)}. "
                         f"{_way_out(source)}.")
@@ -194,12 +194,12 @@ def _way_out(source: Any) -> str:
     return f"Give what its .{ways[0]}() returns" if ways else "Turn it into one of these"
 
 
-def _streamed(source: Any) -> pa.Table:
-    """What an object's Arrow stream holds, whole: shared with the object where its memory allows it."""
+def _handed_over(source: Any) -> pa.Table:
+    """What an object gives by the Arrow PyCapsule interface, whole; memory is shared with it where it can be."""
     try:
         return pa.table(source)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{_kind_in_words(source)}: an Arrow stream that is a table has named columns, of types that pyarrow "
+        raise DataError(f"{_kind_in_words(source)}: a table that Arrow can take over has named columns, of types that pyarrow "
                         f"knows. Got: {first_line(error)}. Give a DataFrame, and cast or drop columns of other "
                         f"types.") from error
 
