@@ -32,7 +32,7 @@ ABOVE_THE_WALL = ["errors", "arguments", "columns", "space", "reprs", "schema", 
                   "installs.bayes", "installs.features", "installs.log_files", "installs.world", "installs.logged",
                   "installs.off_policy", "installs.acquisition", "installs.options"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
-                  "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run",
+                  "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run", "mlflow",
                   "explanations.names", "explanations.weights", "explanations.neighbours", "explanations.split",
                   "explanations.row", "explanations.importance", "explanations.explain", "ablation.trees", "ablation.runs",
                   "ablation.trials", "ablation.jobs", "ablation.ablate", "ablation.tune", "installs.rankers",

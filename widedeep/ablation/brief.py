@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from widedeep import reprs
-from widedeep.ablation import numerals
+from widedeep.pages import numerals
 
 
 class Report(dict):
