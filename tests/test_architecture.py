@@ -20,7 +20,8 @@ PACKAGE = ROOT / "widedeep"
 
 ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "rows", "stream", "tally", "samples", "values",
                   "labels", "layout", "evaluation", "evaluation.metrics", "evaluation.calibration", "evaluation.influence",
-                  "evaluation.clustered", "evaluation.statistics", "atomic", "manifest", "cache", "parquet_files", "csv_files",
+                  "evaluation.clustered", "evaluation.statistics", "calibrator",
+                  "atomic", "manifest", "cache", "parquet_files", "csv_files",
                   "tables", "views", "splits", "datasets", "profiles", "crosses", "inference", "ablation", "ablation.arms",
                   "ablation.numerals", "ablation.figures", "ablation.page", "ablation.capacity", "ablation.search",
                   "ablation.study", "ablation.report", "installs", "installs.policy", "installs.spec",

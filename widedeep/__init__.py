@@ -24,6 +24,7 @@ _LAZY = {
     "fit": "widedeep.run",
     "predict": "widedeep.run",
     "evaluate": "widedeep.run",
+    "calibrate": "widedeep.run",
     "save": "widedeep.artifact",
     "load": "widedeep.artifact",
 }
