@@ -20,8 +20,8 @@ PACKAGE = ROOT / "widedeep"
 
 ABOVE_THE_WALL = ["errors", "arguments", "columns", "space", "reprs", "schema", "sketches", "ahead", "rows", "stream", "tally",
                   "samples", "values", "labels", "layout", "evaluation", "evaluation.metrics", "evaluation.calibration",
-                  "evaluation.influence", "evaluation.clustered", "evaluation.statistics", "evaluation.permutation", "atomic",
-                  "manifest", "cache", "parquet_files", "csv_files", "tables", "views", "splits", "datasets.dataset",
+                  "evaluation.influence", "evaluation.clustered", "evaluation.statistics", "evaluation.permutation",
+                  "calibrator", "atomic", "manifest", "cache", "parquet_files", "csv_files", "tables", "views", "splits", "datasets.dataset",
                   "datasets.adult", "datasets.mnist", "datasets.frappe_pairs", "datasets.frappe", "datasets.movielens",
                   "datasets.criteo", "datasets.avazu", "datasets", "profiles", "crosses", "inference", "pages",
                   "pages.numerals", "pages.pictures", "pages.sections", "explanations", "explanations.text",

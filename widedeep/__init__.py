@@ -25,6 +25,7 @@ _LAZY = {
     "predict": "widedeep.run",
     "evaluate": "widedeep.run",
     "explain": "widedeep.explanations.explain",
+    "calibrate": "widedeep.run",
     "save": "widedeep.artifact",
     "load": "widedeep.artifact",
 }

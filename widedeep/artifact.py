@@ -1,11 +1,12 @@
 """A model on disk: nothing in it is executable, it appears whole or not at all, and every file is checked before it is used.
 
 `manifest.json` (format, versions, schema, sha256 of each file, metrics, training record), `schema.toml`, `encoder/`,
-`weights.safetensors`, `optimizer.safetensors`.
+`weights.safetensors`, `optimizer.safetensors`, and `calibrator.json` if the model was calibrated.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,9 +16,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from widedeep.atomic import whole_folder
+from widedeep.calibrator import Calibrator
 from widedeep.encoder import Encoder
 from widedeep.errors import ArtifactError, DataError, SchemaError
-from widedeep.manifest import AGAIN, ENCODER, OPTIMIZER, SCHEMA, WEIGHTS, check_target, read_manifest, write_manifest
+from widedeep.manifest import (
+    AGAIN,
+    CALIBRATOR,
+    ENCODER,
+    OPTIMIZER,
+    SCHEMA,
+    WEIGHTS,
+    check_target,
+    read_manifest,
+    write_manifest,
+)
 from widedeep.model import WideDeep
 from widedeep.schema import Schema
 
@@ -45,6 +57,8 @@ def save(model: WideDeep, path: str | os.PathLike, *, force: bool = False) -> No
         for name, arrays in ((WEIGHTS, model.state()), (OPTIMIZER, model.optimizer_state())):
             _save_arrays(arrays, folder / name)
             shutil.copymode(folder / SCHEMA, folder / name)  # safetensors lets nobody but the owner read
+        if model.calibrator is not None:
+            (folder / CALIBRATOR).write_text(json.dumps(model.calibrator.plain(), indent=1), encoding="utf-8")
         write_manifest(folder, model.schema.fingerprint, model.record)
 
 
@@ -61,8 +75,11 @@ def load(path: str | os.PathLike) -> WideDeep:
             raise ArtifactError(f"{folder / SCHEMA}: not the schema that the manifest names. {AGAIN}")
         encoder = Encoder.load(folder / ENCODER, schema)
         record = {"metrics": manifest["metrics"], **manifest["training"]}
-        return WideDeep.restore(schema, encoder, _load_arrays(folder / WEIGHTS), _load_arrays(folder / OPTIMIZER), record)
-    except (DataError, SchemaError, KeyError, TypeError) as error:
+        model = WideDeep.restore(schema, encoder, _load_arrays(folder / WEIGHTS), _load_arrays(folder / OPTIMIZER), record)
+        if CALIBRATOR in manifest["files"]:
+            model.calibrator = Calibrator(**json.loads((folder / CALIBRATOR).read_text(encoding="utf-8")))
+        return model
+    except (DataError, SchemaError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"The model {str(folder)!r} cannot be read: {error} {AGAIN}") from error
 
 

@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
     parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
-    for add in (_add_init, _add_train, _add_tune, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate,
-                _add_baseline):
+    for add in (_add_init, _add_train, _add_tune, _add_calibrate, _add_evaluate, _add_predict, _add_ablate, _add_report,
+                _add_simulate, _add_baseline):
         add(commands)
     options.describe(_command(commands, "acquire", _acquire, options.SUMMARY))
     explanations.describe(_command(commands, "explain", _explain, explanations.SUMMARY))
@@ -130,6 +130,19 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("model", help="a model directory")
     command.add_argument("table", help=_TABLE_HELP)
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_calibrate(commands: Any) -> None:
+    command = _command(commands, "calibrate", _calibrate, "Make a model's probabilities mean what they say.")
+    command.add_argument("model", help="a model directory")
+    command.add_argument("table", help=f"{_TABLE_HELP}, with labels, that training did not see")
+    command.add_argument("--out", required=True, help="the model directory to write")
+    command.add_argument("--method", choices=("platt", "isotonic"), default="platt",
+                         help="platt: a line through the logits (default); isotonic: steps, for thousands of rows")
+    command.add_argument("--sampled", action="store_true",
+                         help="the table lost negatives as the training rows did (negatives_kept of the label)")
+    command.add_argument("--force", action="store_true", help="replace the model that --out holds")
+    command.add_argument("--json", action="store_true", help="print figures before and after as one JSON object")
 
 
 def _add_predict(commands: Any) -> None:
@@ -279,6 +292,26 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return
     _print_figures({name: value for name, value in figures.items() if name != "unseen"})
     _print_unseen(figures["unseen"])
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from widedeep.manifest import check_target
+
+    check_target(arguments.out, arguments.force)
+    _start_tensorflow()
+    from widedeep.artifact import load, save
+    from widedeep.run import calibrate
+
+    model = load(arguments.model)
+    figures = calibrate(model, arguments.table, arguments.method, sampled=arguments.sampled)
+    save(model, arguments.out, force=arguments.force)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for when in ("before", "after"):
+        print(f"{when}:")
+        _print_figures({name: figures[when][name] for name in ("logloss", "ece")})
+    print(f"by {figures['method']} on {figures['rows']:,} rows, figures out of fold; saved to {arguments.out}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -34,6 +34,8 @@ class Label:
     """What is predicted: `binary` (is the value `positive`?) or `regression` (a number).
 
     `negative` may stay open: the one other value found in the training rows. Text "1" in a table is not the number 1.
+    `negatives_kept` is the share of the negatives that the rows were left with, where others were dropped to train faster:
+    predictions are then those of all rows, by the logarithm of the share added to every logit.
 
     >>> Label("income", positive=">50K").kind
     'binary'
@@ -43,10 +45,14 @@ class Label:
     kind: str = "binary"
     positive: str | int | float | bool = 1
     negative: str | int | float | bool | None = None
+    negatives_kept: float = 1.0
 
     def __post_init__(self) -> None:
         check_types(self)
         choose("Label", "kind", self.kind, LABEL_KINDS)
+        if not 0 < self.negatives_kept <= 1 or self.kind == "regression" and self.negatives_kept != 1:
+            raise SchemaError(f"Label: negatives_kept is the share of a binary label's negatives, above 0 and at most 1. Got "
+                              f"{self.negatives_kept} for {self.kind}.")
         if not self.column:
             raise SchemaError("Label: column must name a column of the table. Got ''.")
         if self.kind == "regression" and (self.positive, self.negative) != (1, None):
