@@ -28,7 +28,7 @@ ABOVE_THE_WALL = ["errors", "columns", "space", "schema", "sketches", "ahead", "
                   "installs.log_files", "installs.world", "installs.logged", "installs.off_policy", "installs.acquisition",
                   "installs.options"]
 BELOW_THE_WALL = ["_keras", "hashing", "fitted", "encoder", "encoder_layer", "towers", "optimizers", "tracing", "training",
-                  "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run",
+                  "baselines", "baselines.linear", "baselines.mnist", "model", "artifact", "inputs", "run", "estimator",
                   "ablation.trees", "ablation.runs", "ablation.jobs", "ablation.ablate", "installs.rankers",
                   "installs.acquire", "cli", "__main__"]
 ROOMS = [*ABOVE_THE_WALL, *BELOW_THE_WALL]

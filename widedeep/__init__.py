@@ -26,6 +26,8 @@ _LAZY = {
     "evaluate": "widedeep.run",
     "save": "widedeep.artifact",
     "load": "widedeep.artifact",
+    "WideDeepClassifier": "widedeep.estimator",
+    "WideDeepRegressor": "widedeep.estimator",
 }
 
 __all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label",

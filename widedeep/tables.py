@@ -13,7 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -50,6 +50,7 @@ class Table(ABC):
     def of(cls, source: Any, schema: Schema | None = None) -> Table:
         """The table behind a DataFrame, an Arrow table, a .parquet or .csv file, a folder of Parquet files, or a glob.
 
+        Frames of other libraries, such as polars, come by the Arrow PyCapsule interface.
         `schema` decides how the text of a CSV file is read; without one, a first pass finds the type that fits all cells.
         A table is returned as it is.
         Raises: DataError if there is no such source, if it cannot be read, or if it has no rows.
@@ -58,14 +59,14 @@ class Table(ABC):
             return source
         if isinstance(source, (str, os.PathLike)):
             return _of_path(os.fspath(source), schema)
-        if isinstance(source, pa.RecordBatch):
-            source = pa.Table.from_batches([source])
-        if isinstance(source, pa.Table):
-            return _filled(_Arrow(source))
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
-        raise DataError(f"A table is a pandas.DataFrame, a pyarrow.Table or RecordBatch, or the path of a .parquet or .csv "
-                        f"file, a folder of Parquet files or a glob. Got {_kind_in_words(source)}. {_way_out(source)}.")
+        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+            with suppress(pa.ArrowInvalid):  # a single column
+                return _filled(_Arrow(pa.table(source)))
+        raise DataError(f"A table is a pandas.DataFrame, a pyarrow.Table or RecordBatch, a frame with the Arrow interface (of "
+                        f"polars, for one), or the path of a .parquet or .csv file, a folder of Parquet files or a glob. "
+                        f"Got {_kind_in_words(source)}. {_way_out(source)}.")
 
     def require(self, columns: Iterable[str]) -> None:
         """Check that the table can give these columns; all others are ignored.
