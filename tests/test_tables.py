@@ -320,6 +320,23 @@ def test_what_is_no_table_is_named_with_its_module_and_a_way_out(source, message
     refuses(message, source)
 
 
+class Capsules:
+    """What is known of another library's frame: one of the two Arrow PyCapsule interfaces."""
+
+    def __init__(self, table, interface):
+        source = table.to_batches()[0] if interface == "__arrow_c_array__" else table
+        setattr(type(self), interface, lambda self, requested_schema=None: getattr(source, interface)(requested_schema))
+
+
+@pytest.mark.parametrize("interface", ["__arrow_c_stream__", "__arrow_c_array__"])
+def test_a_frame_with_an_arrow_interface_is_the_table_it_hands_over(interface):
+    table = pa.table(CONTENT)
+    views = table.set_column(1, "job", table["job"].cast(pa.string_view()))
+    frame = type("Frame", (Capsules,), {})(views, interface)
+    assert Table.of(frame).read(NAMES).to_pydict() == CONTENT
+    assert Table.of(frame).fingerprint(NAMES) == Table.of(table).fingerprint(NAMES)
+
+
 def test_a_csv_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")

@@ -28,6 +28,8 @@ _LAZY = {
     "calibrate": "widedeep.run",
     "save": "widedeep.artifact",
     "load": "widedeep.artifact",
+    "WideDeepClassifier": "widedeep.estimator",
+    "WideDeepRegressor": "widedeep.estimator",
 }
 
 __all__ = ["ArtifactError", "Between", "Bucketized", "Categorical", "Crossed", "DataError", "Deep", "Hashed", "Label",

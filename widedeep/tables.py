@@ -59,10 +59,6 @@ class Table(ABC):
             return source
         if isinstance(source, (str, os.PathLike)):
             return _of_path(os.fspath(source), schema)
-        if isinstance(source, pa.RecordBatch):
-            source = pa.Table.from_batches([source])
-        if isinstance(source, pa.Table):
-            return _filled(_Arrow(source))
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
         if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
