@@ -11,8 +11,8 @@ if (location.protocol === "file:") {
           this.dispatchEvent(new MessageEvent("message", { data: event.data }))
       })
       const inside = this.frame.contentWindow
-      this.ready = new Promise(loaded => inside.addEventListener("worker ready", loaded, { once: true }))
-      inside.document.open()
+      inside.document.open()   // which takes all listeners away
+      this.ready = new Promise(loaded => inside.addEventListener("ready", loaded))
       inside.document.write(`<script>
         postMessage = data => parent.postMessage(data, "*")
         importScripts = (...urls) => urls.reduce((done, url) => done.then(() => new Promise((loaded, failed) => {
@@ -22,7 +22,7 @@ if (location.protocol === "file:") {
           script.onerror = failed
           document.head.append(script)
         })), Promise.resolve())
-      </script><script src="${url}"></script><script>dispatchEvent(new Event("worker ready"))</script>`)
+      </script><script src="${url}"></script><script>dispatchEvent(new Event("ready"))</script>`)
       inside.document.close()
     }
 

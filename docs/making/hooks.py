@@ -72,7 +72,7 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 def _help() -> str:
     """What `widedeep COMMAND --help` prints, command by command."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "82"
     sys.path.insert(0, str(ROOT))
     names = re.findall(r"^    (\w+) ", _printed("--help"), re.MULTILINE)
     return "\n".join(f"## widedeep {name}\n\n```text\n{_printed(name, '--help')}```\n" for name in names)
