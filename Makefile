@@ -32,7 +32,7 @@ wheel: .venv/.ready
 
 # A link that leads nowhere, and a page that would load anything from another host, end it.
 docs: .venv-docs/.ready
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "Open site/index.html"
 
 # The mark is the last step: an install that failed is begun afresh by the next make.
