@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from widedeep import optimizers
+from widedeep import optimizers, reprs
 from widedeep._keras import tf, tf_keras, tfrs
 from widedeep.columns import RESERVED
 from widedeep.encoder import Encoder
@@ -56,6 +56,9 @@ class WideDeep(tfrs.models.Model):
             self.towers, [optimizers.make(getattr(schema.training, tower.name)) for tower in self.towers]))
         self._optimizer_variables()  # made now, and not inside a compiled step, so that their names are always the same
         self.mean_loss = tf_keras.metrics.Mean(name="loss")
+
+    def _repr_html_(self) -> str:
+        return reprs.of_model(self)
 
     @property
     def record(self) -> dict[str, Any]:

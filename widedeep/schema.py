@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from widedeep import columns as cols
-from widedeep import space
+from widedeep import reprs, space
 from widedeep.columns import Column, Crossed, Numeric, at_least, build, check_types, choose, within
 from widedeep.errors import SchemaError, did_you_mean, unknown_names
 from widedeep.space import Between, OneOf
@@ -219,6 +219,9 @@ class Schema:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def _repr_html_(self) -> str:
+        return reprs.of_schema(self)
 
     @property
     def used(self) -> dict[str, Column]:
