@@ -154,11 +154,13 @@ def test_the_published_split_of_frappe_is_taken_where_it_is(prefix, ending, tmp_
     assert wd.Encoder.fit(data.schema, data.train).columns["user"].ids == 9 + 3
 
 
-def test_ids_that_are_written_as_floats_are_labels_and_ids_all_the_same(tmp_path):
+def test_labels_and_ids_that_are_written_as_floats_are_labels_and_ids_all_the_same(tmp_path):
     for part in ("train", "valid", "test"):
-        frappe_x1(40, 0).assign(**{name: np.arange(40.0) % 5 for name in ("user", "item", *CONTEXT)}).to_csv(
-            tmp_path / f"{part}.csv", index=False)
-    assert wd.Encoder.fit(load_frappe(tmp_path).schema, load_frappe(tmp_path).train).columns["user"].ids == 5 + 3
+        written = frappe_x1(40, 0).assign(**{name: np.arange(40.0) % 5 for name in ("user", "item", *CONTEXT)})
+        written.assign(label=written["label"].astype(float)).to_csv(tmp_path / f"{part}.csv", index=False)
+    data = load_frappe(tmp_path)
+    encoder = wd.Encoder.fit(data.schema, data.train)
+    assert encoder.columns["user"].ids == 5 + 3 and (encoder.label.positive, encoder.label.negative) == (1, 0)
 
 
 def frappe_log() -> tuple[pd.DataFrame, pd.DataFrame]:

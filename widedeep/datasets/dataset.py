@@ -68,7 +68,8 @@ def _write(table: Table, file: Path) -> None:
 def of_parts(name: str, folder: Path, schema: Schema, citation: str, prefix: str = "") -> Dataset | None:
     """The set whose split stands in a folder as files: train, test and perhaps valid, Parquet or CSV; None if it does not.
 
-    A split that has validation rows was drawn by others, and not by time: its schema has no `time`.
+    A split that has validation rows was drawn by others, and not by time: its schema has no `time`. Labels 0 and 1 may be
+    written as 0.0 and 1.0.
     """
     files = {part: folder / f"{prefix}{part}{ending}" for part in PARTS for ending in reversed(ENDINGS)
              if (folder / f"{prefix}{part}{ending}").is_file()}
@@ -76,7 +77,8 @@ def of_parts(name: str, folder: Path, schema: Schema, citation: str, prefix: str
         return None
     if "valid" in files:
         schema = replace(schema, time=None, training=replace(schema.training, split="random"))
-    tables = {part: Table.of(file, schema) for part, file in files.items()}
+    as_floats = replace(schema, label=replace(schema.label, positive=float(schema.label.positive)))
+    tables = {part: Table.of(file, as_floats) for part, file in files.items()}
     return Dataset(name, schema=schema, citation=citation, **tables)
 
 
