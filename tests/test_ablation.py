@@ -26,7 +26,8 @@ from widedeep import space
 from widedeep.ablation import ablate, arms, capacity, jobs, search
 from widedeep.ablation.capacity import Occupancy
 from widedeep.ablation.report import summarise
-from widedeep.ablation.study import DONE, RUN, STUDY, Asked, Study, Task
+from widedeep.ablation.sealed import DONE, RUN
+from widedeep.ablation.study import STUDY, Asked, Study, Task
 from widedeep.atomic import locked
 from widedeep.cli import main
 from widedeep.errors import DataError, SchemaError

@@ -1,4 +1,4 @@
-"""The command line, no logic of its own: `widedeep init | train | evaluate | predict | ablate | report | simulate | …`.
+"""The command line, no logic of its own: `widedeep init | train | tune | evaluate | predict | ablate | report | …`.
 
 Results go to stdout (with `--json` as one object), everything else to stderr. Exit codes: 0 done, 1 failed while running,
 2 bad usage or bad input, 130 Ctrl-C.
@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="widedeep", description="Wide & deep models, trained jointly: from a table to calibrated probabilities.")
     parser.add_argument("--version", action="version", version=f"widedeep {__version__}")
     commands = parser.add_subparsers(dest="name", metavar="command", required=True)
-    for add in (_add_init, _add_train, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate, _add_baseline):
+    for add in (_add_init, _add_train, _add_tune, _add_evaluate, _add_predict, _add_ablate, _add_report, _add_simulate,
+                _add_baseline):
         add(commands)
     options.describe(_command(commands, "acquire", _acquire, options.SUMMARY))
     return parser
@@ -111,6 +112,23 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--profile", metavar="DIR", help="write a trace of some training steps for TensorBoard")
     command.add_argument("--force", action="store_true", help="replace the model that --out holds")
     command.add_argument("--json", action="store_true", help="print the run's record as one JSON object")
+
+
+def _add_tune(commands: Any) -> None:
+    command = _command(commands, "tune", _tune, "Try settings on validation rows, and write the schema with the best of them.")
+    command.add_argument("table", help=_TABLE_HELP)
+    command.add_argument("--schema", required=True, help="the schema's TOML file; its [search] says what is tuned, and where")
+    command.add_argument("--out", required=True, metavar="TOML", help="the schema to write, which `train` takes; trials are "
+                         "kept beside it, in a folder that ends in .trials, and a tuning that was stopped goes on there")
+    command.add_argument("--trials", type=_whole(1), default=20,
+                         help="trainings in all; the first is of the schema as it is (default 20)")
+    command.add_argument("--valid", default="0.1", help="share of rows to judge settings on, or a second table (default 0.1)")
+    command.add_argument("--sampler", choices=("random", "optuna"), default="random",
+                         help="how settings are chosen: at random, or by Optuna's TPE (default random)")
+    command.add_argument("--seed", type=_whole(0), default=0, help="everything random follows from it (default 0)")
+    command.add_argument("--jobs", type=_whole(1), help="trainings at a time (default: one per core)")
+    command.add_argument("--force", action="store_true", help="replace the schema that --out names")
+    command.add_argument("--json", action="store_true", help="print the trials as one JSON object")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -209,6 +227,20 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         _print_record(model.record, arguments.out)
     return 130 if model.record["stopped"] == "interrupt" else 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from widedeep.ablation.tune import tune
+    from widedeep.ablation.tuning import told
+    from widedeep.schema import Schema
+
+    schema = Schema.read(arguments.schema)
+    asked = {name: getattr(arguments, name) for name in ("trials", "jobs", "seed", "sampler", "force")}
+    found = tune(arguments.table, schema, arguments.out, valid=_valid(arguments.valid), **asked)
+    for one in found["failed"]:
+        print(f"failed twice: trial {one['number']}: {one['why']}", file=sys.stderr)
+    print(json.dumps(found) if arguments.json else told(found, schema))
+    return 1 if found["failed"] else 0
 
 
 def _start_tensorflow(threads: int | None = None) -> None:
