@@ -24,7 +24,7 @@ import widedeep as wd
 from tests.worlds import xor, xor_schema
 from widedeep.artifact import pack, unpack
 
-SMALL = {"hidden": (4,), "epochs": 10, "batch": 16, "validation_fraction": None}
+SMALL = {"hidden": (4,), "epochs": 4, "batch": 16, "wide_rate": 0.5, "deep_rate": 0.2, "validation_fraction": None}
 QUICK = {"only": "wide", "epochs": 10, "batch": 32, "wide_rate": 0.5, "validation_fraction": None, "random_state": 0}
 
 EXPECTED_TO_FAIL = {

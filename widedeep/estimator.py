@@ -154,10 +154,10 @@ class WideDeepClassifier(ClassifierMixin, _WideDeepEstimator):
     interface, or an array, whose columns are called x0, x1, …; y has two values. For more classes wrap it in
     `sklearn.multiclass.OneVsRestClassifier`.
 
-    `schema`: which columns feed which tower; inferred from X and y unless given. Its label's `positive` and its weight are y
-    and `sample_weight`, its other roles columns of X. The parameters down to `deep_rate`, and `batch`, `epochs`, `patience`,
-    are settings of the schema; None leaves what stands there. `only`: "wide" or "deep" trains that tower alone.
-    `validation_fraction` of the rows decide which epoch is best; with None all epochs are run and the last one is kept.
+    `schema`: which columns feed which tower; inferred from X and y unless given. Of a given one, the label and the weight come
+    as y and `sample_weight`, group and time as columns of X. `hidden` to `patience` are settings of the schema's [deep] and
+    [training]; None leaves what stands there. `only`: "wide" or "deep" trains that tower alone. `validation_fraction` of the
+    rows decide which epoch is best; with None all epochs are run and the last one is kept.
 
     Fitted: `classes_`, `model_` (a `WideDeep`, for `widedeep.save`), `schema_`, `n_features_in_`, and `feature_names_in_` if
     X had names. Source: Cheng et al. 2016, "Wide & deep learning for recommender systems".
