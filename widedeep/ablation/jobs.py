@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ def carry_out(study: Study, tasks: list[Task], jobs: int, done: Callable[[Task, 
             while waiting and len(running) < jobs:
                 task = waiting.pop(0)
                 attempts[task] += 1
-                running.append(_started(study.folder, task))
+                with _uninterrupted():
+                    running.append(_started(study.folder, task))
             for job in _ended(running):
                 running.remove(job)
                 error = _error_of(job)
@@ -78,6 +80,22 @@ def measure(study: Study) -> None:
         raise
     if (error := _error_of(job)) is not None:
         raise error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a process that had been started, and of which nobody knew, would outlive it."""
+    if threading.current_thread() is not threading.main_thread():   # where Ctrl-C is never heard
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _started(folder: Path, what: Task | None) -> _Job:
