@@ -54,14 +54,10 @@ def carry_out(study: Sealed, tasks: Iterable[Placed], jobs: int, done: Callable[
         while True:
             while len(running) < jobs and (task := again.pop(0) if again else next(coming, None)) is not None:
                 attempts[task] += 1
-<<<<<<< HEAD
-                running.append(_started(study.folder, task))
-            if not running:
-                return failed
-=======
                 with _uninterrupted():
                     running.append(_started(study.folder, task))
->>>>>>> main
+            if not running:
+                return failed
             for job in _ended(running):
                 running.remove(job)
                 error = _error_of(job)
@@ -93,27 +89,10 @@ def measure(study: Study) -> None:
         raise error
 
 
-<<<<<<< HEAD
-def _started(folder: Path, what: Placed | None) -> _Job:
-=======
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: a process that had been started, and of which nobody knew, would outlive it."""
-    if threading.current_thread() is not threading.main_thread():   # where Ctrl-C is never heard
-        yield
-        return
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if heard:
-            signal.raise_signal(signal.SIGINT)
-
-
-def _started(folder: Path, what: Task | None) -> _Job:
->>>>>>> main
+                with _uninterrupted():
+                    running.append(_started(study.folder, task))
+            if not running:
+                return failed
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["widedeep.ablation.runs"])
     with _silent():
