@@ -89,10 +89,23 @@ def measure(study: Study) -> None:
         raise error
 
 
-                with _uninterrupted():
-                    running.append(_started(study.folder, task))
-            if not running:
-                return failed
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a process that had been started, and of which nobody knew, would outlive it."""
+    if threading.current_thread() is not threading.main_thread():   # where Ctrl-C is never heard
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _started(folder: Path, what: Placed | None) -> _Job:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["widedeep.ablation.runs"])
     with _silent():
