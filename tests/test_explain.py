@@ -407,6 +407,7 @@ def saved(joint, tmp_path_factory):
     table().to_parquet(folder / "t.parquet")
     table().drop(columns="y").to_parquet(folder / "unlabelled.parquet")
     table().drop(columns="city").to_parquet(folder / "without.parquet")
+    table().head(1).to_parquet(folder / "one-row.parquet")
     table().assign(y=1).to_parquet(folder / "one-class.parquet")
     return folder
 
@@ -475,6 +476,8 @@ def test_what_cannot_be_told_is_left_out_and_said(run):
     code, out, err = run("deep", "unlabelled.parquet", "--json")
     assert code == 0 and set(json.loads(out)) == {"title", "label", "kind", "table", "columns"}
     assert err == "warning: The importance of columns is left out: unlabelled.parquet has no label 'y'.\n"
+    code, out, err = run("joint", "one-row.parquet", "--row", 0, "--json")
+    assert code == 0 and json.loads(out)["row"]["row"] == 0 and "is left out: Shuffling takes two rows or more. Got 1" in err
     code, out, err = run("joint", "one-class.parquet", "--json")
     assert code == 0 and "importance" not in json.loads(out) and "is left out: auc: pairs need a positive and a negative" in err
 

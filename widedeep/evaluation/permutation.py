@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from widedeep.errors import DataError, unknown_names
 from widedeep.evaluation.influence import INFLUENCES, influence
-from widedeep.evaluation.metrics import METRICS
+from widedeep.evaluation.metrics import METRICS, UndefinedMetricError
 from widedeep.evaluation.statistics import Estimate, estimate, of_units
 
 MEASURES = tuple(name for name in METRICS if name in INFLUENCES)
@@ -26,13 +26,13 @@ MEASURES = tuple(name for name in METRICS if name in INFLUENCES)
 def donors(rows: int, rng: np.random.Generator) -> np.ndarray:
     """The row whose inputs each row gets: all rows in one cycle, so that none keeps its own; int (rows,).
 
-    Raises: DataError for fewer than two rows.
+    Raises: UndefinedMetricError for fewer than two rows.
 
     >>> donors(2, np.random.default_rng(0)).tolist()
     [1, 0]
     """
     if rows < 2:
-        raise DataError(f"Shuffling takes two rows or more. Got {rows}. Give a table with more rows.")
+        raise UndefinedMetricError(f"Shuffling takes two rows or more. Got {rows}. Give a table with more rows.")
     order = rng.permutation(rows)
     given = np.empty(rows, np.intp)
     given[order] = np.roll(order, 1)

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from widedeep.errors import DataError
 from widedeep.evaluation.clustered import checked_confidence, cluster_codes
 from widedeep.evaluation.influence import influence
+from widedeep.evaluation.metrics import UndefinedMetricError
 
 MOST_SEEDS = 200
 """No one is advised to run more seeds than this, or to find more than `MOST_TIMES` as many rows."""
@@ -170,7 +171,7 @@ def of_units(seeds: tuple[int, ...], values: np.ndarray, influences: np.ndarray,
         _, place = np.unique(place, return_inverse=True)
         moved = np.stack([np.bincount(place, one) for one in moved])
     if (held := moved.shape[1]) < 2:
-        raise DataError(f"scored: luck with rows shows between units. Got {held}. Pass rows of two units or more.")
+        raise UndefinedMetricError(f"scored: luck with rows shows between units. Got {held}. Pass rows of two units or more.")
     return Scored(seeds, values, moved * np.sqrt(held / (held - 1)), rows)
 
 

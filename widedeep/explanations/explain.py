@@ -68,9 +68,10 @@ def explain(model: WideDeep, source: Any = None, *, top: int = TOP, neighbours: 
     tally, wanted = Tally(collisions={}), _wanted(model, heaviest, near)
     named = {} if table is None else names.seen(model.encoder, table, wanted, tally)
     warn_of_unseen(tally, model.record.get("unseen", {}))
+    sizes = weights.sizes(model)
     found = {"title": f"Explanation of {model.schema.label.column}", "label": model.schema.label.column,
              "kind": model.schema.label.kind, "table": table and {"name": table.name, "rows": tally.rows},
-             "wide": _wide(model, heaviest, named), "columns": _columns(model, tally),
+             "wide": _wide(model, heaviest, sizes, named), "columns": _columns(sizes, tally),
              "neighbours": [_neighbours(model, column, value, ids, named) for (column, value), ids in near.items()]}
     if table is not None:
         found |= {"importance": _importance(model, table, metric=metric, shuffles=shuffles, rows=rows, seed=seed),
@@ -108,18 +109,19 @@ def _named(model: WideDeep, column: str, number: int, named: Mapping[str, Names]
     return {"name": text.either([value["name"] for value in values]) or bucket, "values": values}
 
 
-def _wide(model: WideDeep, heaviest: Sequence[weights.Weight], named: Mapping[str, Names]) -> dict[str, Any] | None:
+def _wide(model: WideDeep, heaviest: Sequence[weights.Weight], sizes: Sequence[weights.Size],
+          named: Mapping[str, Names]) -> dict[str, Any] | None:
     if not model.schema.wide.columns:
         return None
     rows = [{"column": one.column, "id": one.id, "weight": one.weight, "training_rows": one.rows}
             | ({"name": one.label} if one.id is None else _named(model, one.column, one.id, named)) for one in heaviest]
     return {"bias": float(weights.wide_tower(model).bias.numpy()[0]), "weights": rows,
-            **{name: model.parameters()["wide"][name] for name in ("allocated", "nonzero")}}
+            "nonzero": sum(one.nonzero for one in sizes if one.tower == "wide")}
 
 
-def _columns(model: WideDeep, tally: Tally) -> list[dict[str, Any]]:
-    return [asdict(one) | {"collisions": tally.collisions[one.column].share if one.column in tally.collisions else None}
-            for one in weights.sizes(model)]
+def _columns(sizes: Sequence[weights.Size], tally: Tally) -> list[dict[str, Any]]:
+    shares = {name: collisions.share for name, collisions in tally.collisions.items()}
+    return [asdict(one) | {"collisions": shares.get(one.column)} for one in sizes]
 
 
 def _neighbours(model: WideDeep, column: str, value: str, ids: Sequence[Any], named: Mapping[str, Names]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def write(found: Mapping[str, Any], folder: Path) -> None:
 
     >>> import tempfile
     >>> weight = {"name": "city=Rome", "weight": 0.7, "training_rows": 50}
-    >>> wide = {"bias": 0.1, "weights": [weight], "allocated": 9, "nonzero": 2}
+    >>> wide = {"bias": 0.1, "weights": [weight], "nonzero": 2}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write({"title": "Explanation of y", "kind": "binary", "wide": wide, "columns": []}, Path(folder))
     ...     "city=Rome" in (Path(folder) / "explanation.md").read_text()
@@ -96,14 +96,14 @@ def _importance(found: Mapping[str, Any]) -> Section:
     title, importance = "Importance by column", found.get("importance")
     if not importance:
         return Section(title)
-    metric = numerals.METRICS[importance["metric"]]
+    metric, write = numerals.METRICS[importance["metric"]], text.worse(importance)
     lines = [Line(shown(name, FIGURE // 2), one["mean"], one["low"], one["high"], SOFT if (one["low"] or 0) <= 0 else INK)
              for name, one in importance["columns"].items()]
-    rows = [(shown(name), numerals.difference(one["mean"]), numerals.interval(one["low"], one["high"], numerals.difference))
+    rows = [(shown(name), write(one["mean"]), numerals.interval(one["low"], one["high"], write))
             for name, one in importance["columns"].items()]
     about = f"How much worse {metric} is where a column is shuffled, with 95 % intervals; grey where they hold 0"
     return Section(title, text=[IMPORTANCE.format(metric=metric)],
-                   pictures=[picture("importance", about, forest, {"": lines}, f"loss of {metric}", numerals.difference)],
+                   pictures=[picture("importance", about, forest, {"": lines}, f"how much worse {metric} is", write)],
                    tables=filled(f"Importance: {text.measured(importance)}", ("column", "importance", "95 % interval"),
                                  {"": rows}, (0,)), notes=INTERVALS)
 
@@ -128,7 +128,8 @@ def _row(found: Mapping[str, Any]) -> Section:
     if not row:
         return Section("One row")
     decimals = text.decimals_of(one["part"] for one in row["parts"])
-    known = ", ".join(f"{name} {value:.4g}" for name, value in row["predicted"].items() if isinstance(value, float))
+    known = ", ".join(f"{name} {value:.4g}".replace("-", "−") for name, value in row["predicted"].items()
+                      if isinstance(value, float))
     texts = [f"The {row['unit']} is {signed(row['output'], decimals)}: {text.of_towers(row)}. All parts add up to it within "
              f"{max(row['sum_error'], LEAST):.0e}, the rounding of numbers. Predicted and known: {known}.",
              *([WIDE_PARTS] if "wide" in row["towers"] else []),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from widedeep.pages import numerals
@@ -87,6 +88,15 @@ def measured(found: Mapping[str, Any]) -> str:
             f"{numerals.count(found['rows'])} rows, {found['shuffles']} shuffle{'s' * (found['shuffles'] != 1)}")
 
 
+def worse(found: Mapping[str, Any]) -> Callable[[float], str]:
+    """How an importance is written, in the size of its metric.
+
+    >>> worse({"value": 0.92})(0.01234), worse({"value": 51_234.5})(-1234.5)
+    ('+0.0123', '−1,234')
+    """
+    return partial(signed, decimals=4 if abs(found["value"]) < 100 else decimals_of([found["value"]]))
+
+
 def lines(found: Mapping[str, Any]) -> list[str]:
     """All that an explanation has to say, one table below the other."""
     told = [list(part(found)) for part in (_wide, _columns, _importance, _neighbours, _row)]
@@ -115,8 +125,9 @@ def size(one: Mapping[str, Any]) -> tuple[str, ...]:
 def _importance(found: Mapping[str, Any]) -> Iterator[str]:
     if importance := found.get("importance"):
         yield f"How much worse where a column is shuffled ({measured(importance)}; 95 % intervals):"
-        yield from _aligned([(numerals.difference(one["mean"]), numerals.interval(one["low"], one["high"], numerals.difference),
-                              shown(name)) for name, one in importance["columns"].items()])
+        write = worse(importance)
+        yield from _aligned([(write(one["mean"]), numerals.interval(one["low"], one["high"], write), shown(name))
+                             for name, one in importance["columns"].items()])
 
 
 def _neighbours(found: Mapping[str, Any]) -> Iterator[str]:

@@ -102,12 +102,11 @@ def sizes(model: WideDeep) -> list[Size]:
                        sum(1 for column, _, weight in numeric if column == name and weight) if numeric else None, 1)
                   for name, width in tower.layout.values.items()]
         for table in tower.tables:
-            rows, touches = table.table.numpy(), model.touches[table.layout.name]
+            touches, rows = model.touches[table.layout.name], table.table.numpy() if tower.name == "wide" else None
             for name, start in table.layout.offsets.items():
                 part = slice(start, start + table.layout.ids[name])
-                nonzero = int(np.count_nonzero(rows[part])) if tower.name == "wide" else None
-                found.append(Size(tower.name, name, _kind(model, name), part.stop - start,
-                                  int(np.count_nonzero(touches[part])), nonzero, rows.shape[1]))
+                found.append(Size(tower.name, name, _kind(model, name), part.stop - start, int(np.count_nonzero(touches[part])),
+                                  None if rows is None else int(np.count_nonzero(rows[part])), int(table.table.shape[1])))
     order = {tower.name: _order(model, tower.layout) for tower in model.towers}
     return sorted(found, key=lambda one: (one.tower == "deep", order[one.tower].index(one.column)))
 
