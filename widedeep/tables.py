@@ -62,7 +62,8 @@ class Table(ABC):
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
         if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
-            return _filled(_Arrow(_handed_over(source), type(source).__qualname__))
+            ours = isinstance(source, (pa.Table, pa.RecordBatch))
+            return _filled(_Arrow(_handed_over(source), "Arrow table" if ours else type(source).__qualname__))
         raise DataError(f"A table is a DataFrame of pandas or polars, a pyarrow.Table or RecordBatch, or the path of a .csv or "
                         f".parquet file, a folder of Parquet files or a glob. Got {_kind_in_words(source)}. "
                         f"{_way_out(source)}.")
