@@ -303,7 +303,7 @@ class Schema:
         Raises: SchemaError for comments on what the schema does not have.
 
         >>> schema = Schema(Label("y"), {"age": Numeric()}, deep=Deep(("age",)))
-        >>> schema.to_toml({"columns.age": "in years"}).splitlines()[6]
+        >>> schema.to_toml({"columns.age": "in years"}).splitlines()[7]
         'age = {kind = "numeric"} # in years'
         """
         import tomlkit
