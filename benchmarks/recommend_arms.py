@@ -152,7 +152,7 @@ class ByNumber:
 
     def brought(self, reading: Reading) -> np.ndarray:
         """What retrieval alone brings the test users: (users, depth)."""
-        found = self.recommender.brought(reading.users, DEPTH, taken=reading.history.of_users(reading.users)).items
+        found = self.recommender.retriever.brought(reading.users, DEPTH, taken=reading.history.of_users(reading.users)).items
         return np.pad(found, ((0, 0), (0, max(0, DEPTH - found.shape[1]))), constant_values=-1)
 
 

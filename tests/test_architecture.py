@@ -37,7 +37,7 @@ ABOVE_THE_WALL = ["errors", "arguments", "declarations", "columns", "space", "re
                   "installs.world", "installs.logged", "installs.off_policy", "installs.acquisition", "installs.options",
                   "recommend", "recommend.interactions", "recommend.top_k", "recommend.splits", "recommend.baselines",
                   "recommend.als", "recommend.judge", "recommend.histories", "recommend.sides", "recommend.catalogue",
-                  "recommend.negatives", "recommend.options"]
+                  "recommend.negatives", "recommend.lists", "recommend.made", "recommend.options"]
 BELOW_THE_WALL = ["_keras", "estimator_arguments", "feature_columns", "hashing", "fitted", "fitting", "encoder",
                   "encoder_layer", "towers", "optimizers", "tracing", "keeping", "training", "baselines", "baselines.linear",
                   "baselines.mnist", "model", "saved_weights", "artifact", "remapping", "rescaling", "carried", "warm_start",
@@ -45,9 +45,9 @@ BELOW_THE_WALL = ["_keras", "estimator_arguments", "feature_columns", "hashing",
                   "serving.export", "inputs", "run", "mlflow", "estimator", "serving.parts", "serving.shares",
                   "serving.forward", "serving.scorer", "explanations.names", "explanations.weights", "explanations.neighbours",
                   "explanations.split", "explanations.row", "explanations.importance", "explanations.explain",
-                  "recommend.index", "recommend.retrieval", "recommend.pairs", "recommend.recommender", "recommend.saved",
-                  "recommend.answered", "comparison.scoring", "comparison.golden_rows", "comparison.latency",
-                  "comparison.compare", "ablation.trees", "ablation.runs", "ablation.trials", "ablation.jobs",
+                  "recommend.index", "recommend.retrieval", "recommend.retriever", "recommend.ranked_rows", "recommend.pairs",
+                  "recommend.recommender", "recommend.saved", "recommend.answered", "comparison.scoring",
+                  "comparison.golden_rows", "comparison.latency", "comparison.compare", "ablation.trees", "ablation.runs", "ablation.trials", "ablation.jobs",
                   "ablation.ablate", "ablation.tune", "installs.rankers", "installs.acquire", "cli", "__main__"]
 ROOMS = [*ABOVE_THE_WALL, *BELOW_THE_WALL]
 """A room may import those before it, never those after it. A new room has to be placed."""

@@ -128,14 +128,14 @@ def test_everybodys_lists_are_written_and_counted(fitted, tmp_path):
 def test_without_a_ranker_retrievals_order_is_the_answer():
     found = new(rank=False).fit(*tables())
     lists = found.lists(np.arange(5), 7)
-    assert (lists.items == found.brought(np.arange(5), 7).items).all()
+    assert (lists.items == found.retriever.brought(np.arange(5), 7).items).all()
     assert found.recommend(["u1"], k=2)["probability"].null_count == 2
     assert found.recommend(["nobody"], k=2)["probability"].null_count == 0
 
 
 def test_the_same_seed_gives_the_same_lists_and_towers_can_be_taken_over(fitted):
-    again = new().fit(*tables(), towers=fitted.towers)
-    assert (again.brought(np.arange(9), 5).items == fitted.brought(np.arange(9), 5).items).all()
+    again = new().fit(*tables(), towers=fitted.retriever.towers)
+    assert (again.retriever.brought(np.arange(9), 5).items == fitted.retriever.brought(np.arange(9), 5).items).all()
 
 
 @pytest.mark.parametrize("law", [Negatives(each=3, hard=0, flatten=0), Negatives(each=3, hard=0.5, flatten=1)])

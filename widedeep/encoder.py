@@ -168,7 +168,7 @@ class Encoder:
         """The fingerprints of each cross, or of these; a bag leaves out rows with a missing part."""
         names = self.columns if names is None else names
         wanted = {name: self.parts_of(name) for name in names if isinstance(self.columns[name], CrossFit)}
-        found = {part: self._part(*part, cells) for part in dict.fromkeys(part for parts in wanted.values() for part in parts)}
+        found = {part: self.part(*part, cells) for part in dict.fromkeys(part for parts in wanted.values() for part in parts)}
         return {name: self._cross(name, [found[part] for part in parts], cells) for name, parts in wanted.items()}
 
     def parts_of(self, cross: str) -> list[tuple[str, bool]]:
@@ -185,7 +185,8 @@ class Encoder:
         fit = self.columns[source]
         return isinstance(fit, VocabularyFit) and not (self.schema.columns[source].integers and fit.default is None)
 
-    def _part(self, source: str, by_place: bool, cells: Cells) -> Ids:
+    def part(self, source: str, by_place: bool, cells: Cells) -> Ids:
+        """What a column contributes to the fingerprints of a cross: uint64 (rows,), or a bag of them."""
         fit = self.columns[source]
         if isinstance(fit, BucketFit):
             return hashing.spread((fit.encode(cells[source]) - RESERVED).astype(np.uint64))

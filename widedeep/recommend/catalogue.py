@@ -90,20 +90,15 @@ class Known:
     @cached_property
     def described(self) -> np.ndarray:
         """Of which users a feature is known: bool (users,)."""
-        columns = [column for name, column in zip(self.sides.users.column_names, self.sides.users.columns)
-                   if name != self.names.user]
-        nothing = np.zeros(len(self.sides.users), bool)
-        return np.logical_or.reduce([nothing, *(~np.asarray(column.is_null()) for column in columns)])
+        return ~_bare(self.sides.users, self.names.user)
 
     @property
     def told(self) -> dict[str, int]:
-        """What was counted on the way."""
-        found = self.interactions
-        bare = [np.asarray(column.is_null()) for name, column in zip(self.sides.items.column_names, self.sides.items.columns)
-                if name != self.names.item]
+        """What was counted on the way; an item is without features if it has none of those that the schema reads."""
+        found, items = self.interactions, self.sides.items
+        bare = int(_bare(items, self.names.item).sum()) if items.num_columns > 1 else 0
         return {"interactions": len(found), "users": found.users, "items": found.items, "duplicates": found.duplicates,
-                "out_of_order": found.unordered,
-                "items_without_features": int(np.logical_and.reduce(bare).sum()) if bare else 0,
+                "out_of_order": found.unordered, "items_without_features": bare,
                 "items_never_taken": int((found.counts == 0).sum())}
 
     def taken(self, users: np.ndarray) -> Bag:
@@ -163,6 +158,13 @@ def _refuse_strangers(name: str, known: list[str], source: Table) -> None:
         if close := did_you_mean(column, strange):
             warnings.warn(f"{source.name}: the table lacks {column!r}, which stays as it was where it was known.{close} Rename "
                           f"it then.", WidedeepWarning, stacklevel=4)
+
+
+def _bare(table: pa.Table, ids: str) -> np.ndarray:
+    """Which rows have nothing but an id: bool (rows,)."""
+    missing = [np.asarray(column.is_null(nan_is_null=True)) for name, column in zip(table.column_names, table.columns)
+               if name != ids]
+    return np.logical_and.reduce([np.ones(len(table), bool), *missing])
 
 
 def _aligned(table: pa.Table, name: str, ids: pa.Array) -> pa.Table:

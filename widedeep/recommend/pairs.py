@@ -106,7 +106,7 @@ class Pairs:
 
     def _print(self, source: str, by_place: bool, found: Found) -> np.ndarray | Bag:
         """What a column contributes to a cross: a bag, empty where a single value is missing."""
-        part, fit, cells = self.encoder._part(source, by_place, found.cells), self.encoder.columns[source], found.cells[source]
+        part, fit, cells = self.encoder.part(source, by_place, found.cells), self.encoder.columns[source], found.cells[source]
         if isinstance(part, Bag):
             return part
         gone = np.isnan(cells) if isinstance(fit, BucketFit) else is_missing(fit, cells)

@@ -24,15 +24,18 @@ from widedeep.encoder import Encoder
 from widedeep.errors import ArtifactError, SchemaError
 from widedeep.manifest import AGAIN
 from widedeep.recommend.histories import Histories
+from widedeep.recommend.lists import log_shares
+from widedeep.recommend.made import Made
 from widedeep.recommend.sides import COUNT, Sides
 from widedeep.rows import Bag, Rows
 from widedeep.schema import Deep, Optimizer
+from widedeep.tables import Table
 from widedeep.towers import DeepTower, Dense
 from widedeep.tracing import named_weights
+from widedeep.views import watched
 
+SIDES = ("user", "item")
 INDEXES = ("brute", "streaming", "scann")
-CHUNK = 65_536
-"""Rows that are encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,16 @@ class TwoTowers(tfrs.models.Model):
 
     def of_users(self, table: pa.Table) -> np.ndarray:
         """The vectors of users' rows: float32 (rows, width + 1)."""
-        return self.user_vectors(training.tensors(self.encoders["user"].rows(table, labelled=False)).features).numpy()
+        return np.concatenate([self.user_vectors(training.tensors(rows).features).numpy()
+                               for rows, _ in self.encoders["user"].stream(Table.of(table), labelled=False)])
 
     def of_items(self, table: pa.Table, popularity: np.ndarray) -> np.ndarray:
         """The vectors of items' rows, of which training saw so many interactions: float32 (rows, width + 1)."""
-        features = training.tensors(self.encoders["item"].rows(table, labelled=False)).features
-        return self.item_vectors(features, tf.constant(log_shares(popularity), tf.float32)).numpy()
+        parts, share = [], log_shares(popularity).astype(np.float32)
+        for rows, _ in self.encoders["item"].stream(Table.of(table), labelled=False):
+            parts.append(self.item_vectors(training.tensors(rows).features, tf.constant(share[:len(rows)])).numpy())
+            share = share[len(rows):]
+        return np.concatenate(parts)
 
     def state(self) -> dict[str, np.ndarray]:
         """All weights by name."""
@@ -188,15 +195,6 @@ def restored(settings: Retrieval, encoders: Mapping[str, Encoder], sides: Sides,
     return model
 
 
-def log_shares(popularity: np.ndarray) -> np.ndarray:
-    """The log of each item's share of all interactions; of what nobody took, that of half an interaction.
-
-    >>> np.exp(log_shares(np.array([3, 1, 0]))).round(3).tolist()
-    [0.75, 0.25, 0.125]
-    """
-    return np.log(np.maximum(popularity, 0.5) / max(1, popularity.sum()))
-
-
 def part_of(features: Mapping[str, Any], side: str) -> dict[str, Any]:
     """The features of one side, by their own names."""
     return {name.removeprefix(f"{side}/"): part for name, part in features.items() if name.startswith(f"{side}/")}
@@ -217,10 +215,10 @@ def fit(settings: Retrieval, sides: Sides, histories: Histories, popularity: np.
     """
     tf.random.set_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    tables = {side: _rows_of(sides, side, histories, settings, rng) for side in ("user", "item")}
+    tables = {side: _rows_of(sides, side, histories, settings, rng) for side in SIDES}
     fitted = {side: Encoder.fit(sides.encoding(side == "item", settings.deep, settings.optimizer), table)
               for side, table in tables.items()}
-    rows = _encoded(fitted, tables, histories.taken.flat)
+    rows = _encoded(fitted, tables, histories.taken.flat, progress)
     model = TwoTowers(settings, fitted["user"], fitted["item"], popularity, seed)
     model(training.tensors(rows.slice(0, 1)).features)
     model.weigh(rows)
@@ -228,19 +226,26 @@ def fit(settings: Retrieval, sides: Sides, histories: Histories, popularity: np.
     return model, history
 
 
-def _rows_of(sides: Sides, side: str, histories: Histories, settings: Retrieval, rng: np.random.Generator) -> pa.Table:
+def _rows_of(sides: Sides, side: str, histories: Histories, settings: Retrieval, rng: np.random.Generator) -> Made:
     """A row per interaction, of one side's columns and a counter."""
-    every = np.arange(len(histories.taken.flat))
-    blank = rng.random(len(every)) < settings.blank
-    if side == "user":
-        columns = sides.user_rows(histories.user, histories.before(every, settings.history), blank)
-    else:
-        columns = sides.item_rows(histories.taken.flat, blank)
-    return pa.table(columns | {COUNT: every})
+    user, item = histories.user, histories.taken.flat
+    blank = rng.random(len(user)) < settings.blank
+
+    def make(rows: np.ndarray) -> pa.Table:
+        if side == "user":
+            columns = sides.user_rows(user[rows], histories.before(rows, settings.history), blank[rows])
+        else:
+            columns = sides.item_rows(item[rows], blank[rows])
+        return pa.table(columns | {COUNT: rows})
+
+    return Made(f"interactions ({side}s)", len(user), make)
 
 
-def _encoded(encoders: Mapping[str, Encoder], tables: Mapping[str, pa.Table], items: np.ndarray) -> Rows:
+def _encoded(encoders: Mapping[str, Encoder], tables: Mapping[str, Any], items: np.ndarray,
+             progress: bool | None = False) -> Rows:
     features: dict[str, Any] = {"item": items.astype(np.int32)}
     for side, encoder in encoders.items():
-        features |= {f"{side}/{name}": part for name, part in encoder.rows(tables[side], labelled=False).features.items()}
+        with watched(Table.of(tables[side]), f"encoding interactions ({side}s)", progress) as table:
+            found = encoder.rows(table, labelled=False).features
+        features |= {f"{side}/{name}": part for name, part in found.items()}
     return Rows(features, labels=np.zeros(len(items), np.float32))

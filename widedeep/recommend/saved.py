@@ -26,13 +26,13 @@ from widedeep.errors import ArtifactError, DataError, SchemaError
 from widedeep.manifest import AGAIN, SCHEMA, check_target, read_manifest, write_manifest
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.negatives import Negatives
-from widedeep.recommend.recommender import Recommender, Trained
-from widedeep.recommend.retrieval import Retrieval, restored
+from widedeep.recommend.recommender import Recommender
+from widedeep.recommend.retrieval import SIDES, Retrieval, restored
+from widedeep.recommend.retriever import Retriever, Trained
 from widedeep.schema import Schema
 
 ABOUT, RETRIEVAL, RANKER = "recommender.json", "retrieval.safetensors", "ranker"
 TABLES = ("interactions", "users", "items")
-SIDES = ("user", "item")
 NEEDED = {ABOUT, SCHEMA, RETRIEVAL, *(f"{name}.parquet" for name in TABLES),
           *(f"retrieval/{side}/encoder.json" for side in SIDES)}
 
@@ -43,19 +43,17 @@ def save(recommender: Recommender, path: str | os.PathLike, *, force: bool = Fal
     Raises: ArtifactError if the path exists (unless forced) or holds something else; DataError if nothing was fitted;
     OutputError if it cannot be written.
     """
-    recommender.fitted()
+    known, retriever = recommender.known, recommender.retriever
     check_target(path, force)
     with whole_folder(path) as folder:
-        known = recommender.known
         for name, table in zip(TABLES, (known.log, known.sides.users, known.sides.items)):
             pq.write_table(table, folder / f"{name}.parquet")
         (folder / SCHEMA).write_text(recommender.schema.to_toml(), encoding="utf-8")
         (folder / ABOUT).write_text(json.dumps(_about(recommender), indent=1), encoding="utf-8")
         for side in SIDES:
             (folder / "retrieval" / side).mkdir(parents=True)
-            recommender.towers.encoders[side].save(folder / "retrieval" / side)
-        arrays = recommender.towers.state() | {"trained/items": recommender.trained.items,
-                                               "trained/users": recommender.trained.users}
+            retriever.towers.encoders[side].save(folder / "retrieval" / side)
+        arrays = retriever.towers.state() | {"trained/items": retriever.trained.items, "trained/users": retriever.trained.users}
         (folder / RETRIEVAL).touch()
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / RETRIEVAL)
         if recommender.ranker is not None:
@@ -82,23 +80,20 @@ def load(path: str | os.PathLike) -> Recommender:
                             negatives=Negatives(**about["negatives"]), rank=about["rank"], valid=about["valid"])
         found.record = about["record"]
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
-        found.known = Known.of(schema, Names(**about["names"]), *tables)
-        _restore(found, folder)
-        return found.ready()
+        retriever = _restored(found.settings, Known.of(schema, Names(**about["names"]), *tables), folder)
+        found.ranker = artifact.load(folder / RANKER) if found.rank else None
+        return found.ready(retriever)
     except (DataError, SchemaError, KeyError, TypeError, ValueError, OSError, pa.ArrowException, SafetensorError) as error:
         raise ArtifactError(f"The recommender {str(folder)!r} cannot be read: {error} {AGAIN}") from error
 
 
-def _restore(found: Recommender, folder: Path) -> None:
-    """What was trained: both towers, what they saw, and the ranker."""
+def _restored(settings: Retrieval, known: Known, folder: Path) -> Retriever:
+    """The first stage: both towers, and what training saw."""
     arrays = load_file(folder / RETRIEVAL)
-    found.trained = Trained(arrays.pop("trained/items"), arrays.pop("trained/users"))
-    sizes = len(found.trained.items), len(found.trained.users)
-    if sizes != (len(found.known.sides.items), len(found.known.sides.users)):
+    trained = Trained(arrays.pop("trained/items"), arrays.pop("trained/users"))
+    if (sizes := (len(trained.items), len(trained.users))) != (len(known.sides.items), len(known.sides.users)):
         raise ArtifactError(f"{folder / RETRIEVAL}: what training saw must have an entry for each item and user. Got {sizes}. "
                             f"{AGAIN}")
-    encoders = {side: Encoder.load(folder / "retrieval" / side, found.known.sides.encoding(
-        side == "item", found.settings.deep, found.settings.optimizer)) for side in SIDES}
-    found.towers = restored(found.settings, encoders, found.known.sides, found.trained.items, arrays)
-    if found.rank:
-        found.ranker = artifact.load(folder / RANKER)
+    encoders = {side: Encoder.load(folder / "retrieval" / side, known.sides.encoding(side == "item", settings.deep,
+                                                                                     settings.optimizer)) for side in SIDES}
+    return Retriever(settings, known, trained, restored(settings, encoders, known.sides, trained.items, arrays))
