@@ -14,7 +14,8 @@ import pytest
 import widedeep as wd
 from widedeep.cli import main
 from widedeep.errors import ArtifactError, DataError, SchemaError, WidedeepWarning
-from widedeep.recommend.answered import evaluate
+from widedeep.recommend import options
+from widedeep.recommend.evaluated import BASELINES
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.recommender import Recommender
 from widedeep.recommend.retrieval import Retrieval
@@ -232,12 +233,40 @@ def test_a_history_that_no_column_reads_is_no_ground():
 def test_evaluation_keeps_known_pairs_only_where_lists_may_have_them_and_warns_of_early_rows(fitted):
     log = tables()[0]
     with pytest.raises(DataError, match="Got 480, all known already"):
-        evaluate(fitted, log, [5])
-    seen = evaluate(fitted, log, [ITEMS], exclude_seen=False)
+        fitted.evaluate(log, [5])
+    seen = fitted.evaluate(log, [ITEMS], exclude_seen=False)
     assert seen["known_already"] == 480 and seen[f"recall@{ITEMS}"]["mean"] == 1 and seen["not_later"] == 0
     mixed = pa.table({"user": ["u0", "u0", "u1"], "item": [1, 3, 0], "time": [479, 480, 1]})
     with pytest.warns(WidedeepWarning, match="Got 2 of 3 that are not"):
-        assert evaluate(fitted, mixed, [5])["not_later"] == 2
+        assert fitted.evaluate(mixed, [5])["not_later"] == 2
+
+
+def test_baselines_stand_beside_and_the_lead_is_the_difference(fitted):
+    later = pa.table({"user": ["u0", "u1", "u2", "u3"], "item": [ITEMS - 6, ITEMS - 5, 7, ITEMS - 7], "time": [9_000] * 4})
+    assert set(BASELINES) == set(options.BESIDE)
+    found = fitted.evaluate(later, [5], beside=["popularity", "recent-popularity", "item-knn", "ease"])
+    for name, other in found["beside"].items():
+        lists = BASELINES[name]().fit(fitted.known.interactions).recommend(np.arange(4), 5)
+        assert other["figures"]["recall@5"]["mean"] <= 1 and lists.shape == (4, 5)
+        for figure, lead in other["lead"].items():
+            assert lead["mean"] == pytest.approx(found[figure]["mean"] - other["figures"][figure]["mean"])
+    assert fitted.evaluate(later, 5, beside=[])["beside"] == {}
+    with pytest.raises(DataError, match="no such baselines.*'eas'.*ease"):
+        fitted.evaluate(later, beside=["eas"])
+
+
+def test_rows_made_anew_in_every_epoch_teach_the_same(fitted):
+    streamed = new().fit(*tables(), stream=True)
+    assert streamed.recommend(k=3)["item"].equals(fitted.recommend(k=3)["item"])
+
+
+def test_new_features_of_users_leave_what_was_encoded_of_items(fitted):
+    other = fitted.update(users=pa.table({"user": ["u0", "new"], "club": ["go", None]}))
+    assert other.item_part is fitted.item_part and other.retriever.index is fitted.retriever.index
+    assert other.record["data"]["users"] == fitted.record["data"]["users"] + 1
+    assert other.recommend(["new"], k=1)["source"].to_pylist() == ["popularity"]
+    number = pd.DataFrame({"user": ["new"], "club": [float("nan")]})
+    assert fitted.recommend(number, k=1)["source"].to_pylist() == ["popularity"]
 
 
 @pytest.mark.parametrize(("asked", "told"), [
@@ -277,6 +306,9 @@ def test_the_command_line_fits_evaluates_and_writes(tmp_path, monkeypatch, capsy
     assert main(["recommend", "evaluate", "found", "late.parquet", "--k", "5", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["recall@5"]["mean"] > 0.2 and figures["unknown_users"] == 0
+    assert figures["beside"]["popularity"]["lead"]["recall@5"]["mean"] > 0
+    assert main(["recommend", "evaluate", "found", "late.parquet", "--k", "5", "--beside", "ease"]) == 0
+    assert "ease, and the recommender's lead over it:" in capsys.readouterr().out
     assert main(["recommend", "write", "found", "--out", "lists.parquet", "--k", "2"]) == 0
     assert pq.read_table("lists.parquet").num_rows == 2 * (USERS + 1)
     assert main(["recommend", "write", "found", "--out", "lists.parquet"]) == 2

@@ -11,6 +11,7 @@ from widedeep.arguments import whole
 from widedeep.errors import SchemaError, unknown_names
 
 SUMMARY = "Recommend items to users: retrieve candidates out of a catalogue, rank them with a wide & deep model."
+BESIDE = ("popularity", "recent-popularity", "item-knn", "ease", "als")
 SECTIONS = ("retrieval", "negatives")
 
 
@@ -23,6 +24,8 @@ def describe(command: argparse.ArgumentParser) -> None:
     evaluate.add_argument("interactions", help="later interactions, with the columns of those it was fitted on")
     evaluate.add_argument("--k", type=whole(1), nargs="+", default=[10, 100],
                           help="places of a list that count (default 10 100)")
+    evaluate.add_argument("--beside", nargs="*", default=["popularity"], choices=BESIDE, metavar="BASELINE",
+                          help=f"baselines to stand beside, of {', '.join(BESIDE)} (default popularity)")
     write = _action(actions, "write", "Write everybody's recommendations to a Parquet file.")
     write.add_argument("recommender", help="a recommender's folder")
     write.add_argument("--out", required=True, help="the Parquet file to write")
@@ -49,6 +52,8 @@ def _describe_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--retrieval-only", action="store_true", help="train no ranker")
     fit.add_argument("--valid", type=_share, default=0.1,
                      help="share of interactions for the ranker's early stopping (default 0.1)")
+    fit.add_argument("--stream", action="store_true",
+                     help="make the ranker's rows anew in every epoch, for more than fit into memory")
     fit.add_argument("--seed", type=whole(0), default=0, help="everything random follows from it (default 0)")
     fit.add_argument("--threads", type=whole(1), help="processor threads; 1 repeats a training bit for bit")
     fit.add_argument("--force", action="store_true", help="replace the recommender that --out holds")

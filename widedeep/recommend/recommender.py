@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -188,6 +188,20 @@ class Recommender:
             if writer is None:
                 pq.write_table(self.recommend([], k), unfinished)
         return counts
+
+    def evaluate(self, interactions: Any, k: int | Iterable[int] = (10, 100), exclude_seen: bool = True,
+                 depth: int | None = None, beside: Sequence[str] = ("popularity",)) -> dict[str, Any]:
+        """Figures of the lists for users of later interactions, as `evaluation.ranking` has them, and what was counted.
+
+        The whole catalogue competes. `beside` names baselines that are fitted on all that is known, with their defaults:
+        `popularity`, `recent-popularity` (30 days), `item-knn`, `ease`, `als` (an extra); each has its figures and, user by
+        user, this recommender's `lead`. Pairs that are known already are left out, unless `exclude_seen` is False: then lists
+        may have them. Unknown users are answered by popularity, unknown items are missed. Interactions that are not later than
+        all that is known are counted, and warned of: what was known then is not what is known now.
+        Raises: DataError where nothing is left to judge by, for unknown baselines, and what they raise.
+        """
+        return importlib.import_module("widedeep.recommend.evaluated").evaluate(self, interactions, k, exclude_seen, depth,
+                                                                                beside)
 
     def save(self, path: str | os.PathLike, *, force: bool = False) -> None:
         """Write a folder that holds everything: see `widedeep.recommend.saved`."""
