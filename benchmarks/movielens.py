@@ -15,18 +15,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 import cells
 import recommend_arms as arms
 import recommend_speed
 import record
-import widedeep as wd
 from recommend_arms import Reading
 from widedeep.datasets import movielens
 from widedeep.recommend import splits
@@ -37,29 +33,10 @@ NAME, SHARE = "movielens", 0.2
 QUICK = {"retrieval": {"epochs": 2}, "negatives": {"each": 2}}
 
 
-def schema() -> wd.Schema:
-    """Users, films, genres and years; a user's films and their genres, and each of these beside the candidate's."""
-    ids = {name: wd.Categorical() for name in ("user", "item", "genres")}
-    ids |= {"history": wd.Categorical(combiner="sqrtn"), "history genres": wd.Categorical("history.genres", combiner="mean")}
-    ids["year_bucket"] = wd.Bucketized("year", quantiles=16)
-    crosses = {"history x item": wd.Crossed(("history", "item"), 1 << 22),
-               "history x genres": wd.Crossed(("history", "genres"), 1 << 18),
-               "user x genres": wd.Crossed(("user", "genres"), 1 << 16)}
-    training = wd.Training(batch=512, epochs=10, patience=2, wide=wd.Optimizer("ftrl", rate=0.03, l1=1.0),
-                           deep=wd.Optimizer("adagrad", rate=0.02))
-    return wd.Schema(wd.Label("liked"), ids | crosses, wide=wd.Wide(("item", "genres", "year_bucket", *crosses)),
-                     deep=wd.Deep(tuple(ids), hidden=(64,), dropout=0.2, width=16, l2=10.0), training=training)
-
-
-def tables(folder: str) -> tuple[Interactions, pa.Table]:
-    """What was liked, and the films: item, genres (lists), year."""
-    ratings, films = movielens.read(Path(folder))
-    liked = ratings.filter(pc.greater_equal(ratings["rating"], movielens.LIKED))
-    log = Interactions.of(liked, user="user", item="item", time="timestamp", items=films["item"])
-    found = pc.extract_regex(films["title"].combine_chunks(), r"\((?P<year>\d{4})\)\s*$")
-    year = pc.struct_field(found, "year").cast(pa.int16())
-    genres = pc.split_pattern(pc.if_else(pc.equal(films["genres"], movielens.NO_GENRE), "", films["genres"]), "|")
-    return log, pa.table({"item": films["item"], "genres": genres, "year": year})
+def tables(folder: str) -> tuple[Interactions, movielens.Likes]:
+    """What was liked, under numbers, and all that is known of it."""
+    likes = movielens.load_movielens_likes(folder)
+    return Interactions.of(likes.interactions, user="user", item="item", time="timestamp", items=likes.items["item"]), likes
 
 
 def parts(log: Interactions) -> dict[str, dict[str, Reading]]:
@@ -86,9 +63,9 @@ def served(split: Split) -> Reading:
 
 def perform(folder: str, cell: arms.Cell) -> dict[str, Any]:
     """Train a system and judge it."""
-    log, items = tables(folder)
+    log, likes = tables(folder)
     read = parts(log)[cell.part]
-    system = arms.fitted(cell, schema(), read["served"].train, items)
+    system = arms.fitted(cell, likes.schema, read["served"].train, likes.items)
     return arms.judged(system, read)
 
 

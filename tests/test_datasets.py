@@ -29,6 +29,7 @@ from widedeep.datasets import (
     load_frappe,
     load_mnist,
     load_movielens,
+    load_movielens_likes,
     mnist,
     movielens,
 )
@@ -244,6 +245,16 @@ def hundred_thousand(folder: Path) -> None:
 
 FORMS: dict[str, Callable[[Path], None]] = {
     "latest": latest, "parquet": as_parquet, "1M": one_million, "100K": hundred_thousand}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_liked_is_ready_for_a_recommender(form, tmp_path):
+    FORMS[form](tmp_path)
+    likes = load_movielens_likes(tmp_path)
+    assert likes.interactions.to_pylist() == [{"user": user, "item": item, "timestamp": time}
+                                              for user, item, stars, time in ratings() if stars >= 4]
+    assert likes.items.to_pydict() == {"item": [1, 2, 7], "genres": [["Animation", "Comedy"], ["Drama"], []],
+                                       "year": [1995, 2001, None]}
 
 
 @pytest.mark.parametrize("form", FORMS)

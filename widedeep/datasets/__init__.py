@@ -12,6 +12,7 @@ from widedeep.datasets.criteo import load_criteo
 from widedeep.datasets.dataset import Dataset
 from widedeep.datasets.frappe import load_frappe
 from widedeep.datasets.mnist import load_mnist
-from widedeep.datasets.movielens import load_movielens
+from widedeep.datasets.movielens import load_movielens, load_movielens_likes
 
-__all__ = ["Dataset", "load_adult", "load_avazu", "load_criteo", "load_frappe", "load_mnist", "load_movielens"]
+__all__ = ["Dataset", "load_adult", "load_avazu", "load_criteo", "load_frappe", "load_mnist", "load_movielens",
+           "load_movielens_likes"]

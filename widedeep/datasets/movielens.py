@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,13 +84,61 @@ def table_of(folder: Path) -> pa.Table:
         lost = ratings["item"].filter(pc.is_null(places))[0].as_py()
         raise DataError(f"{folder}: every film that is rated must be listed. Got ratings of item {lost}, which the list of "
                         f"films lacks. Get the set again.")
-    title, genres = (films[name].combine_chunks() for name in ("title", "genres"))
-    year = pc.extract_regex(title, r"\((?P<year>\d{4})\)\s*$").flatten()[0].cast(pa.int16())
-    genres = pc.if_else(pc.equal(genres, NO_GENRE), "", genres).dictionary_encode()
+    year, genres = _year(films), _genres(films).dictionary_encode()
     hour = pc.hour(ratings["timestamp"].cast(pa.timestamp("s"))).cast(pa.int8())
     liked = pc.greater_equal(ratings["rating"], LIKED).cast(pa.int8())
     return pa.table({"user": ratings["user"], "item": ratings["item"], "liked": liked, "genres": genres.take(places),
                      "year": year.take(places), "hour": hour, "rating": ratings["rating"], "timestamp": ratings["timestamp"]})
+
+
+class Likes(NamedTuple):
+    """What `wd.Recommender` is trained on: interactions (user, item, timestamp), items, a schema, and whom to cite."""
+
+    interactions: pa.Table
+    items: pa.Table
+    schema: Schema
+    citation: str
+
+
+def load_movielens_likes(path: str | os.PathLike) -> Likes:
+    """MovieLens for a recommender: who gave which film four stars or more, and when; every film's genres (a list) and year.
+
+    `path`, its terms, and what is raised are those of `load_movielens`. The recommender's time is `timestamp`.
+    """
+    ratings, films = read(Path(path))
+    liked = ratings.filter(pc.greater_equal(ratings["rating"], LIKED)).select(["user", "item", "timestamp"])
+    genres = _genres(films)
+    genres = pc.if_else(pc.equal(genres, ""), pa.scalar([], pa.list_(pa.string())), pc.split_pattern(genres, "|"))
+    return Likes(liked, pa.table({"item": films["item"], "genres": genres, "year": _year(films)}), likes_schema(), CITATION)
+
+
+def likes_schema() -> Schema:
+    """Users, films, genres and years; a user's films and their genres, and each of these beside the candidate's.
+
+    >>> likes_schema().wide.columns[-1]
+    'user x genres'
+    """
+    columns: dict[str, Column] = {name: Categorical() for name in ("user", "item", "genres")}
+    columns |= {"history": Categorical(combiner="sqrtn"), "history genres": Categorical("history.genres", combiner="mean")}
+    columns["year_bucket"] = Bucketized("year", quantiles=16)
+    crosses: dict[str, Column] = {"history x item": Crossed(("history", "item"), 1 << 22),
+                                  "history x genres": Crossed(("history", "genres"), 1 << 18),
+                                  "user x genres": Crossed(("user", "genres"), 1 << 16)}
+    training = Training(batch=512, epochs=10, patience=2, wide=Optimizer("ftrl", rate=0.03, l1=1.0),
+                        deep=Optimizer("adagrad", rate=0.02))
+    return Schema(Label("liked"), columns | crosses, wide=Wide(("item", "genres", "year_bucket", *crosses)),
+                  deep=Deep(tuple(columns), hidden=(64,), dropout=0.2, width=16, l2=10.0), training=training)
+
+
+def _year(films: pa.Table) -> pa.Array:
+    """The year that ends a title, where one does."""
+    return pc.extract_regex(films["title"].combine_chunks(), r"\((?P<year>\d{4})\)\s*$").flatten()[0].cast(pa.int16())
+
+
+def _genres(films: pa.Table) -> pa.Array:
+    """Genres between bars; nothing where there are none."""
+    genres = films["genres"].combine_chunks()
+    return pc.if_else(pc.equal(genres, NO_GENRE), "", genres)
 
 
 def read(folder: Path) -> tuple[pa.Table, pa.Table]:
