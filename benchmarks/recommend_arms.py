@@ -16,7 +16,7 @@ from widedeep.recommend import baselines
 from widedeep.recommend.als import ALS
 from widedeep.recommend.interactions import Interactions
 from widedeep.recommend.negatives import Negatives
-from widedeep.recommend.recommender import Recommender
+from widedeep.recommend.recommender import ByNumber, Recommender
 from widedeep.recommend.retrieval import Retrieval
 
 CUTS, DEPTH = (10, 100), 500
@@ -124,7 +124,7 @@ def fitted(cell: Cell, schema: wd.Schema, train: Interactions, items: pa.Table, 
     found = Recommender(asked, user="user", item="item", time="time" if train.time is not None else None,
                         retrieval=Retrieval(**_tuples(settings.get("retrieval", {}))),
                         negatives=Negatives(**settings.get("negatives", {})), rank=which is not None)
-    return ByNumber(found.fit(train, users, items, seed=cell.seed, progress=False))
+    return ByNumber(found.fit(train, users, items, seed=cell.seed, progress=False), DEPTH)
 
 
 def with_settings(schema: wd.Schema, settings: Mapping[str, Any]) -> wd.Schema:
@@ -139,21 +139,11 @@ def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
-@dataclass(frozen=True)
-class ByNumber:
-    """A recommender that answers as the baselines do."""
-
-    recommender: Recommender
-
-    def recommend(self, users: np.ndarray, k: int, exclude_seen: bool = True,
-                  history: Interactions | None = None) -> np.ndarray:
-        """The k best items of each user, by number: (users, k)."""
-        return self.recommender.lists(users, k, exclude_seen, DEPTH, history).items
-
-    def brought(self, reading: Reading) -> np.ndarray:
-        """What retrieval alone brings the test users: (users, depth)."""
-        found = self.recommender.retriever.brought(reading.users, DEPTH, taken=reading.history.of_users(reading.users)).items
-        return np.pad(found, ((0, 0), (0, max(0, DEPTH - found.shape[1]))), constant_values=-1)
+def brought(system: ByNumber, reading: Reading) -> np.ndarray:
+    """What retrieval alone brings the test users: (users, depth)."""
+    retriever, taken = system.recommender.retriever, reading.history.of_users(reading.users)
+    found = retriever.brought(reading.users, DEPTH, taken=taken).items
+    return np.pad(found, ((0, 0), (0, max(0, DEPTH - found.shape[1]))), constant_values=-1)
 
 
 def judged(system: Any, readings: Mapping[str, Reading]) -> dict[str, Any]:
@@ -164,7 +154,7 @@ def judged(system: Any, readings: Mapping[str, Reading]) -> dict[str, Any]:
         lists = system.recommend(reading.users, max(CUTS), history=reading.history)
         by_user = ranking.evaluate(lists, relevant, CUTS)
         if isinstance(system, ByNumber) and not found:
-            found["brought"] = ranking.evaluate(system.brought(reading), relevant, DEPTH).values[f"recall@{DEPTH}"].tolist()
+            found["brought"] = ranking.evaluate(brought(system, reading), relevant, DEPTH).values[f"recall@{DEPTH}"].tolist()
         found["values" if "values" not in found else f"values {name}"] = {one: by_user.values[one].tolist() for one in KEPT}
     return found
 

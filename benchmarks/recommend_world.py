@@ -28,6 +28,7 @@ from widedeep.installs.truth import CONNECTIONS, PAGES, Visits
 from widedeep.installs.world import World, WorldSpec
 from widedeep.recommend import splits
 from widedeep.recommend.interactions import Interactions
+from widedeep.recommend.recommender import ByNumber
 
 NAME, NAMES = "recommend_world", ("value@10", "recall@100")
 FULL, QUICK = {"users": 2_000, "apps": 1_500, "visits": 60_000}, {"users": 200, "apps": 200, "visits": 1_000}
@@ -95,7 +96,7 @@ def by_truth(known: World, log: Interactions, system: Any) -> dict[str, Any]:
     users = np.arange(known.spec.users)
     lists = system.recommend(users, 100, history=log)
     values, recalls, brought = [], [], []
-    near = system.brought(Reading(log, log, log)) if isinstance(system, arms.ByNumber) else None
+    near = arms.brought(system, Reading(log, log, log)) if isinstance(system, ByNumber) else None
     for start in range(0, len(users), 100):
         some = users[start:start + 100]
         chances = truth(known, some)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,19 @@ def test_what_must_be_there_first():
         new(valid=1.5)
     with pytest.raises(SchemaError, match="neither users, items nor interactions give: \\['club'"):
         new().fit(log, None, items)
+    with pytest.raises(DataError, match="'history' is what a user took before. Got interactions of which nobody has two"):
+        new().fit(log.slice(0, 1), users, items)
+    with pytest.raises(DataError, match="ids in 'user': text in both tables, or whole numbers in both. Got large_string and"):
+        new().fit(log, users.set_column(0, "user", pa.array(range(len(users)))), items)
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"weight": "w"}, "all count alike for a recommender. Got the weight 'w'"),
+    ({"label": wd.Label("taken", negatives_kept=0.5)}, "The label is made here.*Got 'taken' with settings"),
+    ({"deep": wd.Deep(("user", "item", "club x genre"))}, "belong to the wide tower. Got 'club x genre' in the deep one")])
+def test_schemas_that_no_recommender_can_have_are_refused_before_training(changes, told):
+    with pytest.raises(SchemaError, match=told):
+        Recommender(replace(schema(), **changes), time="time").fit(*tables())
 
 
 def test_the_command_line_fits_evaluates_and_writes(tmp_path, monkeypatch, capsys):

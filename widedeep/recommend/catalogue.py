@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from widedeep.errors import DataError, WidedeepWarning, did_you_mean, first_line, unknown_names
 from widedeep.recommend.histories import Histories
 from widedeep.recommend.interactions import Interactions
-from widedeep.recommend.sides import Sides, reads_of
+from widedeep.recommend.sides import HISTORY, Sides, reads_of
 from widedeep.rows import Bag
 from widedeep.schema import Schema
 from widedeep.tables import Table
@@ -58,6 +58,13 @@ class Known:
         users = _aligned(users, names.user, interactions.user_ids)
         items = _aligned(items, names.item, interactions.item_ids)
         return cls(names, Sides(schema, names.user, names.item, users, items), interactions)
+
+    def check_histories(self) -> None:
+        """Raises: DataError if the schema reads what users took before, and nobody took two things."""
+        reads = [name for name in reads_of(self.sides.schema) if name.split(".")[0] == HISTORY]
+        if reads and np.bincount(self.interactions.user, minlength=1).max() < 2:
+            raise DataError(f"{reads[0]!r} is what a user took before. Got interactions of which nobody has two. Give more of "
+                            f"them, or take {reads} out of the schema.")
 
     def extended(self, interactions: Any = None, users: Any = None, items: Any = None) -> Known:
         """The same with more interactions, users or items; numbers may change. Raises: DataError as `of` does."""

@@ -146,14 +146,14 @@ class Interactions:
         return replace(self, user=user[self.user], item=item[self.item], user_ids=user_ids, item_ids=item_ids)
 
 
-def union(one: pa.Array, other: pa.Array) -> pa.Array:
-    """The ids of two tables, sorted. Raises: DataError if one is of text and the other of numbers.
+def union(one: pa.Array, other: pa.Array, what: str = "ids") -> pa.Array:
+    """The ids of two tables, sorted; `what` they are called. Raises: DataError if one is of text and the other of numbers.
 
     >>> union(pa.array([7, 9]), pa.array([8, 9])).to_pylist()
     [7, 8, 9]
     """
     if one.type != other.type:
-        raise DataError(f"Ids are text on both sides, or whole numbers on both. Got {one.type} and {other.type}. Convert one.")
+        raise DataError(f"{what}: text in both tables, or whole numbers in both. Got {one.type} and {other.type}. Convert one.")
     both = pa.concat_arrays([one, other]).unique()
     return both.take(pc.sort_indices(both))
 
@@ -163,7 +163,7 @@ def _coded(table: Table, column: str, values: pa.ChunkedArray, more: Any) -> tup
     with table.named():
         values = _ids(values.combine_chunks(), column)
         ids = values.unique()
-        ids = union(ids, ids[:0] if more is None else _ids(_array(more, column), column))
+        ids = union(ids, ids[:0] if more is None else _ids(_array(more, column), column), f"ids in {column!r}")
     return np.asarray(pc.index_in(values, ids)).astype(np.int32), ids
 
 

@@ -18,7 +18,6 @@ from widedeep import training
 from widedeep._keras import tf, tf_keras
 from widedeep.columns import RESERVED
 from widedeep.encoder import Found
-from widedeep.errors import SchemaError
 from widedeep.fitted import BucketFit, is_missing
 from widedeep.hashing import CROSS_KEY, chain, cross, remainder
 from widedeep.model import WideDeep
@@ -55,15 +54,9 @@ def _take(part: np.ndarray | Bag, rows: np.ndarray) -> np.ndarray | Bag:
 
 
 class Pairs:
-    """Scores of users × candidates. `reference` is one row of each side, `item_rows` and `user_rows` those of `Sides`.
-
-    Raises: SchemaError if the deep tower has crosses that join a user's with an item's columns: they belong to the wide one.
-    """
+    """Scores of users × candidates. `reference` is one row of each side, `item_rows` and `user_rows` those of `Sides`."""
 
     def __init__(self, model: WideDeep, sides: Sides, user: pa.Table, item: pa.Table):
-        if crosses := sides.two_sided("deep"):
-            raise SchemaError(f"Crosses of a user's and an item's columns belong to the wide tower. Got {crosses[0]!r} in the "
-                              f"deep one. Take it out there.")
         self.model, self.encoder, self.reference = model, model.encoder, {"user": user, "item": item}
         self.crosses = sides.two_sided("wide")
         self.is_item = {name: sides.is_item(name) for cross in self.crosses for name, _ in self.encoder.parts_of(cross)}

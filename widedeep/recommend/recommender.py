@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,22 @@ from widedeep.tables import Table
 
 AT_ONCE = 256
 """Users who are answered at once."""
+
+
+@dataclass(frozen=True)
+class ByNumber:
+    """A recommender that answers users by number, as the baselines do: for `judge`. `depth` as in `Recommender.recommend`."""
+
+    recommender: Recommender
+    depth: int | None = None
+
+    def recommend(self, users: np.ndarray, k: int, exclude_seen: bool = True,
+                  history: Interactions | None = None) -> np.ndarray:
+        """The numbers of the k best items for each user, the best first, −1 where nothing is left: (users, k).
+
+        With a `history`, users are known by what they took there, whatever they took in training.
+        """
+        return self.recommender.lists(users, k, exclude_seen, self.depth, history).items
 
 
 class Recommender:
@@ -73,6 +89,7 @@ class Recommender:
         Raises: SchemaError and DataError before training for what does not fit; TrainingError if a loss is not finite.
         """
         known = Known.of(self.schema, self.names, interactions, users, items)
+        known.check_histories()
         popularity, log = known.popularity, known.interactions
         self.record = {"seed": seed, "data": known.told}
         if towers is None:

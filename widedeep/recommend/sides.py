@@ -27,7 +27,9 @@ COUNT = "row number"
 class Sides:
     """Tables of users and of items, one row each, and which of a schema's columns read them.
 
-    `user` and `item` name the columns of ids, of both tables. Raises: SchemaError for columns that neither table has, or both.
+    `user` and `item` name the columns of ids, of both tables.
+    Raises: SchemaError for columns that neither table has, or both; for a label that is more than a name, and for a weight; for
+    crosses of both sides in the deep tower.
     """
 
     schema: Schema
@@ -37,6 +39,17 @@ class Sides:
     items: pa.Table
 
     def __post_init__(self) -> None:
+        self._check_names()
+        self._check_label()
+        for side in ("user", "item"):
+            if not self.columns(side == "item"):
+                raise SchemaError(f"Retrieval needs columns of users and of items. Got a schema without any of the {side}s. "
+                                  f"Declare one, such as the id {getattr(self, side)!r}.")
+        if crosses := self.two_sided("deep"):
+            raise SchemaError(f"Crosses of a user's and an item's columns belong to the wide tower. Got {crosses[0]!r} in the "
+                              f"deep one. Take it out there.")
+
+    def _check_names(self) -> None:
         ours, theirs = set(self.users.column_names) | {self.user}, set(self.items.column_names) | {self.item}
         reads = reads_of(self.schema)
         if own := sorted(name for name in ours | theirs if name == HISTORY or name.startswith(f"{HISTORY}.")):
@@ -52,10 +65,14 @@ class Sides:
             raise SchemaError(f"The label is made here: 1 for what was taken, 0 for what was not. Got "
                               f"{self.schema.label.column!r}, a column of the tables. Give it another name.")
 
-        for side in ("user", "item"):
-            if not self.columns(side == "item"):
-                raise SchemaError(f"Retrieval needs columns of users and of items. Got a schema without any of the {side}s. "
-                                  f"Declare one, such as the id {getattr(self, side)!r}.")
+    def _check_label(self) -> None:
+        asked = self.schema.label
+        if asked != Label(asked.column):
+            raise SchemaError(f"The label is made here: 1 for what was taken, 0 for negatives by a law of their own. Got "
+                              f"{asked.column!r} with settings. Leave all but its name out.")
+        if self.schema.weight is not None:
+            raise SchemaError(f"Interactions all count alike for a recommender. Got the weight {self.schema.weight!r}. Take it "
+                              f"out of the schema.")
 
     def is_item(self, name: str) -> bool:
         """Whether a column of the schema, not a cross, reads the items' table."""
