@@ -107,14 +107,15 @@ def main() -> None:
                    "users_in_training": int(np.isin(one.users, one.train.user).sum())} for name, one in read.items()}
     result = summarised(found, ("values", "values at the cut")) | {
         "settings": settings, "seeds": chosen.seeds, "trials": chosen.trials, "rows": told, "items": log.items, "law": arms.LAW,
-        "citation": movielens.CITATION, "budget": cells.budget(_there(chosen, every), every)}
+        "citation": movielens.CITATION, "budget": cells.budget(there(chosen, every), every)}
     if not chosen.no_speed:
         result["figures"] |= (speed := recommend_speed.measured(chosen.quick))["figures"]
         result["speed"] = speed["about"]
     record.publish(NAME, result, chosen, show)
 
 
-def _there(chosen: Any, every: list[arms.Cell]) -> list[dict[str, Any]]:
+def there(chosen: Any, every: list[arms.Cell]) -> list[dict[str, Any]]:
+    """What the cells hold that are finished."""
     return [one for cell in every if (one := cells.kept(chosen.out, cell)) is not None]
 
 

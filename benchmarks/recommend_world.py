@@ -1,6 +1,6 @@
 """Recommenders in a world whose truth is known: how much of what the best lists would earn do theirs?
 
-    python benchmarks/recommend_world.py [--kind towers] [--quick] [--seeds 5] [--trials 8] [--processes 2] [--save]
+    python benchmarks/recommend_world.py [--kind towers|trees] [--quick] [--seeds 5] [--trials 8] [--processes 2] [--save]
 
 An app store of `widedeep.installs`: interactions are the apps that users have at the start, and then what they installed of
 what the store's policy showed. Settings are chosen on the latest fifth of the interactions by nDCG@10, as on MovieLens; then
@@ -21,7 +21,7 @@ import cells
 import recommend_arms as arms
 import record
 import widedeep as wd
-from movielens import served, study
+from movielens import served, study, there
 from recommend_arms import Reading
 from widedeep.installs import policy
 from widedeep.installs.truth import CONNECTIONS, PAGES, Visits
@@ -119,13 +119,14 @@ def main() -> None:
     chosen = cells.asked(parser)
     size = QUICK if chosen.quick else FULL
     chosen.out = chosen.out.with_name(f"{chosen.out.name}-{chosen.kind}")
-    found, settings, every = study(chosen, arms.systems(), partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}")
+    compared = [system for system in arms.systems() if system != "recent popularity"]   # nothing changes with time here
+    found, settings, every = study(chosen, compared, partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}")
     brought = [float(np.mean(cell["brought"])) for cell in found if cell["system"] == arms.TWO_TOWER]
     systems = arms.summary(found, names=NAMES)
     figures = {name.replace("@", "_"): {system: row[name]["mean"] for system, row in systems.items()} for name in NAMES}
     result = {"figures": figures | {"retrieval_recall_500": float(np.mean(brought))}, "systems": {"truth": systems},
               "settings": settings, "seeds": chosen.seeds, "trials": chosen.trials, "kind": chosen.kind, "rows": size,
-              "law": arms.LAW}
+              "law": arms.LAW, "budget": cells.budget(there(chosen, every), every)}
     record.publish(f"{NAME}_{chosen.kind}", result, chosen, show)
 
 
