@@ -21,6 +21,22 @@ assert model.predict(numpy.array([[1.0, 2.0]]), verbose=0).tolist() == [[3.0]]
 """
 
 
+BROKEN_SCANN = """
+import sys
+from importlib.abc import MetaPathFinder
+import tensorflow
+
+class OfAnother(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "scann":
+            raise tensorflow.errors.NotFoundError(None, None, "_scann_ops.so: undefined symbol")
+
+sys.meta_path.insert(0, OfAnother())
+from widedeep._keras import tfrs
+assert "scann" not in sys.modules and not tfrs.layers.factorized_top_k._HAVE_SCANN
+"""
+
+
 TOO_LATE = """
 import tensorflow as tf
 tf.keras.Model
@@ -58,6 +74,10 @@ def test_help_names_every_command():
 
 def test_a_programs_own_keras_3_works_beside_the_models():
     _run("-c", BESIDE_KERAS_3)
+
+
+def test_a_scann_that_was_built_for_another_tensorflow_is_no_hindrance():
+    _run("-c", BROKEN_SCANN)
 
 
 def test_coming_too_late_is_said_with_the_remedy():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,11 +10,12 @@ from hypothesis import strategies as st
 
 import widedeep as wd
 from widedeep import training
+from widedeep._keras import tfrs
 from widedeep.errors import DataError, SchemaError, WidedeepError, WidedeepWarning
 from widedeep.recommend import retrieval
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.histories import Histories
-from widedeep.recommend.index import Index
+from widedeep.recommend.index import Index, first
 from widedeep.recommend.interactions import Interactions
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.pairs import Pairs
@@ -24,6 +23,7 @@ from widedeep.recommend.retrieval import Retrieval, TwoTowers
 from widedeep.recommend.sides import Sides
 from widedeep.rows import Bag
 
+HAVE_SCANN = tfrs.layers.factorized_top_k._HAVE_SCANN
 SCHEMA = wd.Schema(wd.Label("taken"), {name: wd.Categorical() for name in ("country", "item")},
                    deep=wd.Deep(("country", "item")))
 
@@ -126,10 +126,26 @@ def test_an_index_gives_the_largest_products_without_what_is_left_out(kind):
     assert np.isneginf(scores[2][2:]).all()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("scann") is not None, reason="ScaNN is installed")
+def test_an_index_that_finds_less_than_asked_for_has_blanks_there():
+    found = np.array([[3.0, 2.0, np.nan], [5.0, 4.0, 1.0]]), np.array([[7, 8, 0], [0, 1, 2]])
+    numbers, scores = first(found, 4, bag([[8], [0]]))
+    assert numbers.tolist() == [[7, -1, -1, -1], [1, 2, -1, -1]]
+    assert scores[0].tolist() == [3.0, -np.inf, -np.inf, -np.inf]
+
+
+@pytest.mark.skipif(HAVE_SCANN, reason="ScaNN is installed")
 def test_scann_says_what_it_needs():
     with pytest.raises(WidedeepError, match="needs the package scann.*'brute'"):
         Index("scann", np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.skipif(not HAVE_SCANN, reason="no ScaNN that is built for this TensorFlow")
+def test_scann_brings_nearly_what_brute_force_brings():
+    rng = np.random.default_rng(0)
+    vectors, queries = (rng.normal(size=(rows, 16)).astype(np.float32) for rows in (20_000, 40))
+    exact, near = (Index(kind, vectors).best(queries, 200, bag([[row] for row in range(40)])) for kind in ("brute", "scann"))
+    assert np.mean([len(np.intersect1d(*pair)) for pair in zip(exact[0], near[0])]) > 180
+    assert np.take_along_axis(queries @ vectors.T, near[0], 1) == pytest.approx(near[1], abs=1e-4)
 
 
 COLUMNS = {"user": wd.Categorical(), "item": wd.Categorical(), "country": wd.Categorical(), "genres": wd.Categorical(),

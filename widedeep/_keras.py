@@ -25,6 +25,13 @@ import tf_keras  # noqa: E402
 if tf.keras.Model is not tf_keras.Model:
     raise WidedeepError(_TOO_LATE)
 
-import tensorflow_recommenders as tfrs  # noqa: E402
+try:
+    import tensorflow_recommenders as tfrs
+except tf.errors.NotFoundError:  # scann is there, but built for another TensorFlow: then tfrs does without, as if it were not
+    sys.modules["scann"] = None
+    try:
+        import tensorflow_recommenders as tfrs
+    finally:
+        del sys.modules["scann"]
 
 __all__ = ["tf", "tf_keras", "tfrs"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,13 +12,17 @@ from widedeep.errors import WidedeepError
 from widedeep.rows import Bag
 
 PIECE = 8_192
-"""Items that the streaming index multiplies at once."""
+"""Items that the streaming index multiplies at once, and fewer than ScaNN is worth its while for."""
+
+SEARCHED, REORDERED = 0.3, 4_000
+"""Of its leaves ScaNN searches this share, and so many of the best it finds there are multiplied exactly."""
 
 
 class Index:
     """Items' vectors, asked for the best of each user.
 
-    Raises: WidedeepError if the index is "scann" and ScaNN is not installed.
+    Of fewer than 8,192 items "scann" is brute force, which is faster there; of more it brings 4,000 at most.
+    Raises: WidedeepError if the index is "scann" and ScaNN cannot be had.
 
     >>> index = Index("brute", np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]], np.float32))
     >>> index.best(np.array([[1.0, 0.5]], np.float32), 2)[0].tolist()
@@ -25,16 +30,13 @@ class Index:
     """
 
     def __init__(self, kind: str, vectors: np.ndarray):
-        self.kind, self.items = kind, len(vectors)
-        layers = tfrs.layers.factorized_top_k
-        if kind == "scann" and importlib.util.find_spec("scann") is None:
-            raise WidedeepError("The index 'scann' needs the package scann. It is not installed. Install it, or use the index "
-                                "'brute', which is exact.")
+        check(kind)
+        self.kind, self.items, layers = kind, len(vectors), tfrs.layers.factorized_top_k
         if kind == "streaming":
             numbered = tf.data.Dataset.from_tensor_slices((np.arange(self.items, dtype=np.int32), vectors))
             self._layer = layers.Streaming(k=1).index_from_dataset(numbered.batch(PIECE))
         else:
-            layer = layers.BruteForce(k=1) if kind == "brute" else layers.ScaNN(k=1)
+            layer = _scann(self.items) if kind == "scann" and self.items >= PIECE else layers.BruteForce(k=1)
             self._layer = layer.index(tf.constant(vectors), tf.range(self.items))
 
     def best(self, queries: np.ndarray, k: int, without: Bag | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -44,16 +46,39 @@ class Index:
         """
         taken = 0 if without is None else int(np.diff(without.splits).max(initial=0))
         asked = min(self.items, k + taken)
-        scores, numbers = (part.numpy() for part in self._layer(tf.constant(queries), k=asked))
-        if taken:
-            gone = within(numbers, without)
-            order = np.argsort(gone, axis=1, kind="stable")[:, :k]
-            gone = np.take_along_axis(gone, order, 1)
-            numbers = np.where(gone, -1, np.take_along_axis(numbers, order, 1))
-            scores = np.where(gone, -np.inf, np.take_along_axis(scores, order, 1))
-        missing = ((0, 0), (0, k - numbers.shape[1]))
-        return (np.pad(numbers, missing, constant_values=-1).astype(np.int32),
-                np.pad(scores, missing, constant_values=-np.inf).astype(np.float32))
+        return first((part.numpy() for part in self._layer(tf.constant(queries), k=asked)), k, without if taken else None)
+
+
+def check(kind: str) -> None:
+    """Raises: WidedeepError if the index is "scann" and ScaNN cannot be had."""
+    if kind == "scann" and not tfrs.layers.factorized_top_k._HAVE_SCANN:
+        raise WidedeepError(f"The index 'scann' needs the package scann, of a release that is built for TensorFlow "
+                            f"{tf.__version__}. It is not installed, or of another. Install scann[tf], or use the index "
+                            f"'brute', which is exact.")
+
+
+def _scann(items: int) -> tf.keras.layers.Layer:
+    leaves = max(1, round(math.sqrt(items)))
+    return tfrs.layers.factorized_top_k.ScaNN(k=1, num_leaves=leaves, num_leaves_to_search=math.ceil(SEARCHED * leaves),
+                                              num_reordering_candidates=REORDERED)
+
+
+def first(found: Iterable[np.ndarray], k: int, without: Bag | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The first k of what an index found, (users, n) products (NaN where nothing was found) and items, the best first.
+
+    >>> [part.tolist() for part in first((np.array([[2.0, 1.0, np.nan]]), np.array([[7, 5, 0]])), 2,
+    ...                                  Bag(np.array([7]), np.array([0, 1])))]
+    [[[5, -1]], [[1.0, -inf]]]
+    """
+    scores, numbers = found
+    gone = np.isnan(scores) if without is None else np.isnan(scores) | within(numbers, without)
+    order = np.argsort(gone, axis=1, kind="stable")[:, :k]
+    gone = np.take_along_axis(gone, order, 1)
+    numbers = np.where(gone, -1, np.take_along_axis(numbers, order, 1))
+    scores = np.where(gone, -np.inf, np.take_along_axis(scores, order, 1))
+    missing = ((0, 0), (0, k - numbers.shape[1]))
+    return (np.pad(numbers, missing, constant_values=-1).astype(np.int32),
+            np.pad(scores, missing, constant_values=-np.inf).astype(np.float32))
 
 
 def within(numbers: np.ndarray, bag: Bag) -> np.ndarray:

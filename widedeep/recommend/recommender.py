@@ -20,9 +20,8 @@ from widedeep import run
 from widedeep.atomic import check_target, whole_file
 from widedeep.errors import DataError, SchemaError
 from widedeep.model import WideDeep
-from widedeep.recommend import ranked_rows, retrieval
+from widedeep.recommend import index, ranked_rows, retrieval
 from widedeep.recommend.catalogue import Known, Names
-from widedeep.recommend.index import within
 from widedeep.recommend.interactions import Interactions
 from widedeep.recommend.lists import SOURCES, Lists, none, shares
 from widedeep.recommend.negatives import Negatives
@@ -88,6 +87,7 @@ class Recommender:
         the same settings: they are taken over.
         Raises: SchemaError and DataError before training for what does not fit; TrainingError if a loss is not finite.
         """
+        index.check(self.settings.index)
         known = Known.of(self.schema, self.names, interactions, users, items)
         known.check_histories()
         popularity, log = known.popularity, known.interactions
@@ -261,7 +261,7 @@ class Recommender:
 
     def _ranked(self, users: np.ndarray, taken: Bag, found: Lists, count: int, exclude_seen: bool) -> Lists:
         """The first `count` of what retrieval brings, ranked; all of it says by what law negatives were drawn."""
-        seen = None if exclude_seen else within(found.items, taken)
+        seen = None if exclude_seen else index.within(found.items, taken)
         offset = self.negatives.offset(self.retriever.trained.items, found.items, found.scores, taken, seen)[:, :count]
         items, sources = found.items[:, :count], found.sources[:, :count]
         part = self.pairs.users(self.retriever.user_rows(users, taken))
