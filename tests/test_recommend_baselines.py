@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 import tracemalloc
 
 import numpy as np
@@ -21,7 +21,6 @@ from widedeep.recommend.judge import judge
 from widedeep.recommend.splits import Split, last_n, new_users
 from widedeep.recommend.top_k import top_k
 
-HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None
 KINDS = {"popularity": Popularity,
          "recent": lambda: RecentPopularity(half_life=10), "window": lambda: RecentPopularity(days=20),
          "knn": lambda: ItemKNN(k=30, shrink=1), "ease": lambda: EASE(l2=200.0), "als": lambda: ALS(factors=2, l2=1.0)}
@@ -44,9 +43,7 @@ def checkers(users=60, items=20, seed=0):
 
 
 def each(names=KINDS):
-    extra = pytest.mark.skipif(not HAS_IMPLICIT, reason="implicit is an extra")
-    made = [pytest.param(KINDS[name], id=name, marks=[extra] if name == "als" else []) for name in names]
-    return pytest.mark.parametrize("make", made)
+    return pytest.mark.parametrize("make", [pytest.param(KINDS[name], id=name) for name in names])
 
 
 @each()
@@ -233,8 +230,8 @@ def test_the_evaluation_counts_what_only_the_test_knows_as_missed():
     assert found.values["recall@2"].tolist() == [1, 1, 1]   # but in the catalogue
 
 
-@pytest.mark.skipif(HAS_IMPLICIT, reason="says what to do where implicit is missing")
-def test_als_says_what_it_needs():
+def test_als_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
     with pytest.raises(DataError, match="Got: implicit.* is not installed. Run: pip install 'widedeep.als.'"):
         ALS().fit(checkers())
 
