@@ -9,6 +9,8 @@ import pytest
 import movielens
 import prose_recommend
 import recommend_arms as arms
+import recommend_calibration as calibration
+import recommend_pictures as pictures
 import recommend_world
 from widedeep.recommend.interactions import Interactions
 
@@ -72,6 +74,25 @@ def test_the_oracle_of_a_world_earns_all_there_is():
 
     found = recommend_world.by_truth(known, log, Oracle())["values"]
     assert found["value@10"] == pytest.approx(np.ones(60)) and found["recall@100"] == [1.0] * 60
+
+
+def test_the_committed_pictures_are_those_of_the_committed_results(tmp_path):
+    pictures.draw(tmp_path / "systems.svg", pictures.systems, pictures.studies())
+    pictures.draw(tmp_path / "probabilities.svg", pictures.probabilities, pictures.committed("recommend_calibration"))
+    for path in tmp_path.iterdir():
+        committed = pictures.PICTURES / f"recommend-{path.name}"
+        assert path.read_bytes() == committed.read_bytes(), "run: python benchmarks/recommend_pictures.py"
+
+
+def test_what_was_said_is_held_against_what_came_by_user():
+    chances = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.4, 0.4, 0.2]])
+    came = np.array([[True, False, False], [False, False, True], [True, False, False]])
+    found = calibration.judged(chances, came, np.array([4, 4, 9]))
+    first = found["first"]["1"]
+    assert (first["said"], first["came"]) == (pytest.approx(0.5), pytest.approx(2 / 3))
+    assert first["ratio"]["mean"] == pytest.approx(0.75) and first["ratio"]["low"] < 0.75 < first["ratio"]["high"]
+    assert found["first"]["10"]["ratio"]["mean"] == 1.0
+    assert found["log_loss"] == pytest.approx(-np.log([0.5, 0.1, 0.4]).mean())
 
 
 def test_a_page_says_what_its_figures_are(monkeypatch):
