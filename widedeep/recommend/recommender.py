@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +33,9 @@ from widedeep.tables import Table
 
 AT_ONCE = 256
 """Users who are answered at once."""
+
+GROUP = 65_536
+"""Rows of a Parquet file that are written together."""
 
 
 @dataclass(frozen=True)
@@ -192,18 +194,18 @@ class Recommender:
         each stretch has. Raises: ArtifactError if the file exists and `force` is not set; OutputError.
         """
         check_target(path, force)
-        counts = dict.fromkeys(SOURCES, 0)
-        with whole_file(path) as unfinished, ExitStack() as closing:
-            writer = None
+        counts, waiting = dict.fromkeys(SOURCES, 0), [self.recommend([], k)]
+        with whole_file(path) as unfinished, pq.ParquetWriter(unfinished, waiting[0].schema) as writer:
             for part in self.batches(users, k, exclude_seen, depth):
-                writer = writer or closing.enter_context(pq.ParquetWriter(unfinished, part.schema))
-                writer.write_table(part)
+                waiting.append(part)
+                if sum(map(len, waiting)) >= GROUP:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting = waiting[:1]
                 for source in SOURCES:
                     counts[source] += pc.sum(pc.equal(part["source"], source)).as_py() or 0
                 if progress:
                     progress(len(part))
-            if writer is None:
-                pq.write_table(self.recommend([], k), unfinished)
+            writer.write_table(pa.concat_tables(waiting))
         return counts
 
     def evaluate(self, interactions: Any, k: int | Iterable[int] = (10, 100), exclude_seen: bool = True,
