@@ -123,6 +123,9 @@ def test_everybodys_lists_are_written_and_counted(fitted, tmp_path):
     counts = fitted.write(tmp_path / "lists.parquet", k=3)
     assert pq.read_table(tmp_path / "lists.parquet").equals(fitted.recommend(k=3))
     assert sum(counts.values()) == 3 * (USERS + 1) and counts["features"] >= 3
+    fitted.write(tmp_path / "many.parquet", users=["u1", "u2", "stranger"] * 2_500, k=10)
+    many = pq.ParquetFile(tmp_path / "many.parquet").metadata
+    assert many.num_rows == 75_000 and [many.row_group(place).num_rows for place in range(2)] == [66_560, 8_440]
     assert fitted.write(tmp_path / "none.parquet", users=pa.array([], pa.string()), k=3) == dict.fromkeys(counts, 0)
     assert pq.read_table(tmp_path / "none.parquet").schema.names == pq.read_schema(tmp_path / "lists.parquet").names
 

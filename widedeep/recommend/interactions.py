@@ -200,15 +200,18 @@ def _ids(array: pa.Array, what: str) -> pa.Array:
         raise DataError(f"{what!r}: whole numbers as ids fit 64 bits. Got: {first_line(error)}. Use text.") from error
 
 
-def _numbers(what: str, ids: Any, known: pa.Array) -> np.ndarray:
+def ids_like(what: str, ids: Any, known: pa.Array) -> pa.Array:
+    """Ids of users or items in the type of those that are known. Raises: DataError if they are of another."""
     asked = _array(ids, what)
-    if not len(asked):
-        return np.zeros(0, np.int64)
-    asked = _ids(asked, what)
+    asked = _ids(asked, what) if len(asked) else known[:0]
     if asked.type != known.type:
         raise DataError(f"{what}: ids are of one type, here {known.type}. Got {asked.type}, first {asked[0].as_py()!r}. "
                         f"Convert them.")
-    return np.asarray(pc.fill_null(pc.index_in(asked, known), -1)).astype(np.int64)
+    return asked
+
+
+def _numbers(what: str, ids: Any, known: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.index_in(ids_like(what, ids, known), known), -1)).astype(np.int64)
 
 
 def _times(table: Table, column: str, unit: str) -> np.ndarray:

@@ -21,7 +21,7 @@ from widedeep.errors import DataError, SchemaError
 from widedeep.model import WideDeep
 from widedeep.recommend import index, ranked_rows, retrieval
 from widedeep.recommend.catalogue import Known, Names
-from widedeep.recommend.interactions import Interactions
+from widedeep.recommend.interactions import Interactions, ids_like
 from widedeep.recommend.lists import SOURCES, Lists, none, shares
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.pairs import Pairs
@@ -169,9 +169,8 @@ class Recommender:
         if isinstance(users, (str, bytes, os.PathLike)):
             raise DataError(f"recommend: users are several ids, or a table of them. Got {users!r}. Give a list of "
                             f"ids, or read the table.")
-        numbers = known.user_numbers(known.user_ids if users is None else users)
-        asked = known.user_ids if users is None else pa.array(users)
-        for start, lists in self._answered(numbers, k, exclude_seen, depth):
+        asked = known.user_ids if users is None else ids_like("user", users, known.user_ids)
+        for start, lists in self._answered(known.user_numbers(asked), k, exclude_seen, depth):
             stop = start + len(lists.items)
             yield self._table(asked.slice(start, stop - start), lists)
 
