@@ -69,8 +69,12 @@ def perform(folder: str, cell: arms.Cell) -> dict[str, Any]:
     return arms.judged(system, read)
 
 
-def study(chosen: Any, systems: list[str], work: partial, name: str) -> tuple[list[dict[str, Any]], dict[str, Any], list[Any]]:
-    """What a study's cells for the test hold, the settings, and all cells: settings are chosen on validation interactions."""
+def study(chosen: Any, systems: list[str], work: partial, name: str,
+          worlds: int = 1) -> tuple[list[dict[str, Any]], dict[str, Any], list[Any]]:
+    """What a study's cells for the test hold, the settings, and all cells: settings are chosen on validation interactions.
+
+    With several `worlds`, on those of the first.
+    """
     def tried(some: list[str]) -> list[Mapping[str, Any]]:
         mine = [cell for system in some for cell in arms.trials(name, system, chosen.trials, settings)]
         every.extend(mine)
@@ -87,8 +91,8 @@ def study(chosen: Any, systems: list[str], work: partial, name: str) -> tuple[li
         found = tried([system for system in systems if system not in arms.RANKERS])
         settings = arms.best(found)
         settings |= arms.best(tried([system for system in systems if system in arms.RANKERS]))
-    final = [arms.Cell(name, "test", system, settings[system], seed) for system in systems
-             for seed in (range(chosen.seeds) if system in arms.TRAINED else [0])]
+    final = [arms.Cell(name, "test", system, settings[system], seed, number) for number in range(worlds)
+             for system in systems for seed in (range(chosen.seeds) if system in arms.TRAINED else [0])]
     found = cells.carry_out(chosen, final, work)
     return found, settings, [*every, *final]
 

@@ -43,7 +43,7 @@ def _world(kind: str, about: str) -> str:
     if (result := _result(f"recommend_world_{kind}")) is None:
         return _missing(f"recommend_world_{kind}")
     systems, rows = result["systems"]["truth"], result["rows"]
-    head = f"**{about}** ({rows['users']:,} users, {rows['apps']:,} apps, {rows['visits']:,} visits to a store)."
+    head = f"**{about}** (in each {rows['users']:,} users, {rows['apps']:,} apps, {rows['visits']:,} visits to a store)."
     said = (f"Of the ten best apps retrieval brings {result['figures']['retrieval_recall_500']:.1%}. "
             f"{verdict(systems, 'value@10')}")
     return "\n\n".join([head, _grid(systems, ("value@10", "recall@100")), said, _said(result)])
@@ -134,8 +134,9 @@ def verdict(systems: Mapping[str, Any], name: str) -> str:
 
 def _said(result: Mapping[str, Any]) -> str:
     at_once = "those of differences hold all at once in each table" if "law" in result else "each holds by itself"
-    return (f"Means with 95 % intervals over users and {result['seeds']} seeds; {at_once}; {result['trials']} settings tried "
-            f"of each two-tower system, on validation interactions before the test; {where(result)}.{_before(result)}")
+    units, which = (f"{result['worlds']} worlds", "of the first world") if "worlds" in result else ("users", "before the test")
+    return (f"Means with 95 % intervals over {units} and {result['seeds']} seeds; {at_once}; {result['trials']} settings tried "
+            f"of each two-tower system, on validation interactions {which}; {where(result)}.{_before(result)}")
 
 
 def _before(result: Mapping[str, Any]) -> str:

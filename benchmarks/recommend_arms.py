@@ -63,7 +63,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Cell:
-    """One system, with settings, trained and judged once. `part` is `validation` or `test`."""
+    """One system, with settings, trained and judged once. `part` is `validation` or `test`, `number` that of the trial, or of
+    the world."""
 
     study: str
     part: str

@@ -1,12 +1,12 @@
 """Recommenders in a world whose truth is known: how much of what the best lists would earn do theirs?
 
-    python benchmarks/recommend_world.py [--kind towers|trees] [--quick] [--seeds 5] [--trials 8] [--processes 2] [--save]
+    python benchmarks/recommend_world.py [--kind towers|trees] [--quick] [--worlds 5] [--seeds 5] [--trials 8] [--save]
 
 An app store of `widedeep.installs`: interactions are the apps that users have at the start, and then what they installed of
 what the store's policy showed. Settings are chosen on the latest fifth of the interactions by nDCG@10, as on MovieLens; then
 all of them are trained on, and judged by the truth: `value@10`, the expected installs of a list of ten apps that the user does
 not have, over those of the ten best; `recall@100`, how many of the hundred best are among a hundred. One context: noon, wifi,
-the home page.
+the home page. Settings are those of the first world; intervals are over worlds and seeds.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ SHARE, DAY = 0.2, 86_400
 
 
 @lru_cache(maxsize=1)
-def world(kind: str, users: int, apps: int) -> World:
-    """The world, on its first day for ever."""
-    return World(WorldSpec(kind=kind, users=users, apps=apps, days=1, explore=0.3))
+def world(kind: str, users: int, apps: int, seed: int = 0) -> World:
+    """A world, on its first day for ever."""
+    return World(WorldSpec(kind=kind, users=users, apps=apps, days=1, explore=0.3, seed=seed))
 
 
 def interactions(known: World, visits: int) -> Interactions:
@@ -81,7 +81,7 @@ def truth(known: World, users: np.ndarray) -> np.ndarray:
 
 def perform(kind: str, size: dict[str, int], cell: arms.Cell) -> dict[str, Any]:
     """Train a system and judge it: on later interactions for validation, by the truth for the test."""
-    known = world(kind, size["users"], size["apps"])
+    known = world(kind, size["users"], size["apps"], cell.number if cell.part == "test" else 0)
     log = interactions(known, size["visits"])
     users, apps = known.users, known.apps
     items = pa.table({"item": apps["app"]} | {name: apps[name] for name in ("category", "developer", "price")})
@@ -111,22 +111,33 @@ def by_truth(known: World, log: Interactions, system: Any) -> dict[str, Any]:
     return found | ({"brought": brought} if brought else {})
 
 
+def by_world(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each system and seed one cell, whose values are the worlds' means."""
+    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell in found:
+        runs.setdefault((cell["system"], cell["seed"]), []).append(cell["values"])
+    return [{"part": "test", "system": system, "seed": seed,
+             "values": {name: [float(np.mean(values[name])) for values in worlds] for name in NAMES}}
+            for (system, seed), worlds in runs.items()]
+
+
 def main() -> None:
-    parser = cells.options(__doc__, NAME, quick="a small world, one seed, no trials")
+    parser = cells.options(__doc__, NAME, quick="two small worlds, one seed, no trials")
     parser.add_argument("--kind", default="towers", choices=("towers", "trees"), help="the kind of world (default towers)")
+    parser.add_argument("--worlds", type=int, default=5, help="worlds of that kind (default 5)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each system that has seeds (default 5)")
     parser.add_argument("--trials", type=int, default=8, help="settings tried of each of them (default 8)")
     chosen = cells.asked(parser)
-    size = QUICK if chosen.quick else FULL
+    size, worlds = (QUICK, 2) if chosen.quick else (FULL, chosen.worlds)
     chosen.out = chosen.out.with_name(f"{chosen.out.name}-{chosen.kind}")
     compared = [system for system in arms.systems() if system != "recent popularity"]   # nothing changes with time here
-    found, settings, every = study(chosen, compared, partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}")
+    found, settings, every = study(chosen, compared, partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}", worlds)
     brought = [float(np.mean(cell["brought"])) for cell in found if cell["system"] == arms.TWO_TOWER]
-    systems = arms.summary(found, names=NAMES)
+    systems = arms.summary(by_world(found), names=NAMES)
     figures = {name.replace("@", "_"): {system: row[name]["mean"] for system, row in systems.items()} for name in NAMES}
     result = {"figures": figures | {"retrieval_recall_500": float(np.mean(brought))}, "systems": {"truth": systems},
-              "settings": settings, "seeds": chosen.seeds, "trials": chosen.trials, "kind": chosen.kind, "rows": size,
-              "law": arms.LAW, "budget": cells.budget(there(chosen, every), every)}
+              "settings": settings, "worlds": worlds, "seeds": chosen.seeds, "trials": chosen.trials, "kind": chosen.kind,
+              "rows": size, "law": arms.LAW, "budget": cells.budget(there(chosen, every), every)}
     record.publish(f"{NAME}_{chosen.kind}", result, chosen, show)
 
 
