@@ -36,8 +36,9 @@ ABOVE_THE_WALL = ["errors", "arguments", "declarations", "columns", "space", "re
                   "installs.retrieval", "installs.truth", "installs.bayes", "installs.features", "installs.log_files",
                   "installs.world", "installs.logged", "installs.off_policy", "installs.acquisition", "installs.options",
                   "recommend", "recommend.interactions", "recommend.top_k", "recommend.splits", "recommend.baselines",
-                  "recommend.als", "recommend.judge", "recommend.histories", "recommend.sides", "recommend.catalogue",
-                  "recommend.negatives", "recommend.lists", "recommend.made", "recommend.options"]
+                  "recommend.als", "recommend.judge", "recommend.histories", "recommend.lists", "recommend.sides",
+                  "recommend.catalogue",
+                  "recommend.negatives", "recommend.next_item", "recommend.made", "recommend.options"]
 BELOW_THE_WALL = ["_keras", "estimator_arguments", "feature_columns", "hashing", "fitted", "fitting", "encoder",
                   "encoder_layer", "towers", "optimizers", "tracing", "keeping", "training", "baselines", "baselines.linear",
                   "baselines.mnist", "model", "saved_weights", "artifact", "remapping", "rescaling", "carried", "warm_start",

@@ -49,7 +49,7 @@ def test_a_share_never_cuts_through_one_time():
 
 def test_the_last_rows_of_each_user():
     split = last_n(of(ROWS), 1)
-    assert sorted(told(split.test)) == [("ann", 3), ("bob", 4), ("dan", 1)]   # of dan's two, the later in the table
+    assert sorted(told(split.test)) == [("ann", 3), ("bob", 4), ("dan", 5)]   # of dan's two at one time, the higher id
     assert split.record["users_kept"] == 1   # cat
     assert sorted(told(last_n(of(ROWS), 2).test)) == [("ann", 2), ("ann", 3)]
 
@@ -127,9 +127,9 @@ def test_what_is_folded_in_must_not_be_in_the_test():
 
 def test_the_report_says_what_is_there_by_design():
     found = leaks(last_n(of(ROWS), 1))
-    assert found.found == () and found.late_training == 2   # dan 5 on day 3, cat 2 on day 7
+    assert found.found == () and found.late_training == 2   # dan 1 on day 3, cat 2 on day 7
     assert found.text == ("no leaks\n2 training rows are at or after the first test row, as in every split by user\n"
-                          "0 users and 2 items are in the test only")
+                          "0 users and 3 items are in the test only")
     leaky = Split(of(ROWS), of(ROWS), {"how": "time"})
     assert leaks(leaky).text.startswith("leak: 8 test rows are of a user and an item")
 

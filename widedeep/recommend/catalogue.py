@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 
 from widedeep.errors import DataError, WidedeepWarning, did_you_mean, first_line, unknown_names
 from widedeep.recommend.histories import Histories
-from widedeep.recommend.interactions import Interactions
-from widedeep.recommend.sides import HISTORY, Sides, reads_of
+from widedeep.recommend.interactions import Interactions, union
+from widedeep.recommend.lists import Popular
+from widedeep.recommend.sides import HISTORY, Sides, column_of, reads_of
 from widedeep.rows import Bag
 from widedeep.schema import Schema
 from widedeep.tables import Table
@@ -55,6 +56,7 @@ class Known:
             interactions = Interactions.of(interactions, user=names.user, item=names.item, time=names.time,
                                            users=users[names.user] if len(users) else None,
                                            items=items[names.item] if len(items) else None)
+        _check(interactions, names)
         users = _aligned(users, names.user, interactions.user_ids)
         items = _aligned(items, names.item, interactions.item_ids)
         return cls(names, Sides(schema, names.user, names.item, users, items), interactions)
@@ -68,14 +70,17 @@ class Known:
 
     def extended(self, interactions: Any = None, users: Any = None, items: Any = None) -> Known:
         """The same with more interactions, users or items; numbers may change. Raises: DataError as `of` does."""
-        log = self.log
-        if interactions is not None:
-            more = Known.of(self.sides.schema, self.names, interactions, self.sides.users, self.sides.items).log
-            log = pa.concat_tables([log, more], promote_options="permissive")
         found, names, sides = self.interactions, self.names, self.sides
         users = _replaced(sides.schema, names.user, sides.users, users, found.user_numbers)
         items = _replaced(sides.schema, names.item, sides.items, items, found.item_numbers)
-        return Known.of(sides.schema, names, log, users, items)
+        if interactions is not None:
+            if not isinstance(interactions, Interactions):
+                interactions = Interactions.of(interactions, user=names.user, item=names.item, time=names.time)
+            _check(interactions, names)
+            found = found.joined(interactions)
+        ids = (union(known, column_of(table, name).cast(known.type), name) for known, table, name in (
+            (found.user_ids, users, names.user), (found.item_ids, items, names.item)))
+        return Known.of(sides.schema, names, found.numbered(*ids), users, items)
 
     @property
     def log(self) -> pa.Table:
@@ -87,12 +92,19 @@ class Known:
     @cached_property
     def histories(self) -> Histories:
         """Each user's items, earliest first."""
-        return Histories(self.interactions.of_users())
+        found = self.interactions
+        time = None if found.time is None else found.time[np.argsort(found.user, kind="stable")]
+        return Histories(found.of_users(), time)
 
     @cached_property
     def popularity(self) -> np.ndarray:
         """How many users took each item."""
         return self.interactions.counts
+
+    @cached_property
+    def popular(self) -> Popular:
+        """All items, the most popular first."""
+        return Popular.of(self.popularity)
 
     @cached_property
     def described(self) -> np.ndarray:
@@ -111,6 +123,16 @@ class Known:
     def taken(self, users: np.ndarray) -> Bag:
         """What users took; of a user without a number, −1, nothing."""
         return self.interactions.of_users(users)
+
+
+def _check(interactions: Interactions, names: Names) -> None:
+    """Raises: DataError for interactions that a recommender cannot have: with weights, or timed otherwise than said."""
+    if interactions.weight is not None:
+        raise DataError("Interactions all count alike for a recommender. Got some with weights. Make them without weight=.")
+    if (interactions.time is None) != (names.time is None):
+        got = "none with times" if interactions.time is None else "some with times"
+        raise DataError(f"Interactions have times if the recommender is told so. Got time={names.time!r} and {got}. Make both "
+                        f"alike.")
 
 
 def _features(schema: Schema, name: str, source: Any) -> pa.Table:

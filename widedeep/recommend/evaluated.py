@@ -27,6 +27,9 @@ def evaluate(recommender: Recommender, interactions: Any, k: int | Iterable[int]
     if lost := [name for name in beside if name not in BASELINES]:
         raise DataError(unknown_names("evaluate: there are no such baselines", lost, BASELINES))
     known, names, k = recommender.known.interactions, recommender.names, np.unique(k).tolist()
+    if not k:
+        raise DataError("evaluate: k says at how many places lists are judged. Got none. Pass k=10.")
+    fitted = {name: BASELINES[name]().fit(known) for name in beside}
     later = Interactions.of(interactions, user=names.user, item=names.item, time=names.time, users=known.user_ids,
                             items=known.item_ids)
     same = known.numbered(later.user_ids, later.item_ids)
@@ -43,7 +46,7 @@ def evaluate(recommender: Recommender, interactions: Any, k: int | Iterable[int]
         return ranking.evaluate(numbers[lists], later.of_users(users), k, popularity=same.counts)
 
     found = judged(recommender.lists(asked, k[-1], exclude_seen, depth).items)
-    others = {name: judged(BASELINES[name]().fit(known).recommend(asked, k[-1], exclude_seen)) for name in beside}
+    others = {name: judged(system.recommend(asked, k[-1], exclude_seen)) for name, system in fitted.items()}
     told |= {"unknown_users": len(np.setdiff1d(users, same.user)), "unknown_items": len(np.setdiff1d(later.item, numbers))}
     return found.report() | told | {"beside": {name: {"figures": other.report(), "lead": _leads(found, other)}
                                                for name, other in others.items()}}

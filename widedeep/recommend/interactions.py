@@ -5,8 +5,8 @@ One rule for each thing that tables are like:
 - A missing user, item, time or weight is refused, with its row.
 - Of rows of the same user and item the earliest stays, with its own weight; the others are dropped, and counted. (What comes
   later must not change what a model is trained on before.)
-- Rows are put in order of time; those of one time stay in the order of the table. How many had to move is counted. Without
-  times rows stay as they are, and nothing is split by time.
+- Rows are put in order of time, those of one time in that of user and item: the table's own order says nothing. How many came
+  after a later one is counted. Without times rows stay as they are, and nothing is split by time.
 - Numbers are given in the order of ids, so they do not depend on the order of rows.
 """
 
@@ -80,11 +80,32 @@ class Interactions:
         what, item_ids = _coded(table, item, read[item], items)
         when = None if time is None else _times(table, time, unit)
         weights = None if weight is None else _weights(table, weight, read[weight])
-        order = np.arange(len(who)) if when is None else np.argsort(when, kind="stable")
+        return cls(who, what, user_ids, item_ids, when, weights)._settled()
+
+    def _settled(self) -> Interactions:
+        """In order of time, each pair once, and counted."""
+        rows, when = len(self), self.time
+        order = np.arange(rows) if when is None else np.lexsort((self.item, self.user, when))
         unordered = 0 if when is None else int((when < np.maximum.accumulate(when)).sum())
-        found = cls(who, what, user_ids, item_ids, when, weights, unordered=unordered).take(order)
+        found = self.take(order)
         first = np.sort(np.unique(found.pairs, return_index=True)[1])
-        return replace(found.take(first), duplicates=len(order) - len(first))
+        return replace(found.take(first), duplicates=self.duplicates + rows - len(first), unordered=self.unordered + unordered)
+
+    def joined(self, other: Interactions) -> Interactions:
+        """These and other interactions, with the ids of both; what is counted is the sum, and pairs that both have.
+
+        Raises: DataError for ids of another type, and if one has times or weights and the other none.
+        """
+        users, items = union(self.user_ids, other.user_ids, "user"), union(self.item_ids, other.item_ids, "item")
+        one, two, parts = self.numbered(users, items), other.numbered(users, items), {}
+        for name in ("user", "item", "time", "weight"):
+            mine, theirs = getattr(one, name), getattr(two, name)
+            if (mine is None) != (theirs is None):
+                raise DataError(f"joined: both have a {name}, or neither. Got one without. Make both alike.")
+            parts[name] = None if mine is None else np.concatenate([mine, theirs])
+        both = replace(one, **parts, duplicates=one.duplicates + two.duplicates, unordered=0)
+        found = both._settled()
+        return replace(found, unordered=one.unordered + two.unordered)
 
     def __len__(self) -> int:
         return len(self.user)

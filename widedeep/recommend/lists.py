@@ -23,27 +23,49 @@ class Lists(NamedTuple):
     sources: np.ndarray
     chances: np.ndarray
 
-    def first(self, k: int) -> Lists:
-        """The k best, with blanks behind the last."""
-        return Lists(*(np.pad(part[:, :k], ((0, 0), (0, max(0, k - part.shape[1]))), constant_values=blank)
-                       for part, blank in zip(self, (-1, -np.inf, 1, np.nan))))
+    @classmethod
+    def blank(cls, users: int, k: int) -> Lists:
+        """Lists that hold nothing."""
+        return cls(np.full((users, k), -1, np.int32), np.full((users, k), -np.inf), np.full((users, k), 1),
+                   np.full((users, k), np.nan))
 
-    def popular(self, rows: np.ndarray, popularity: np.ndarray, had: Bag) -> Lists:
-        """The same with the most popular items for these users (a mask), without those that they had (a row for each user)."""
-        order, score = np.argsort(-popularity, kind="stable"), log_shares(popularity)
-        found = Lists(*(np.where(rows[:, None], blank, part) for part, blank in zip(self, (-1, -np.inf, 2, np.nan))))
-        for row in np.flatnonzero(rows):
-            theirs = had.flat[had.splits[row]:had.splits[row + 1]]
-            left = order[~np.isin(order, theirs)] if len(theirs) else order
-            best = left[:self.items.shape[1]]
-            found.items[row, :len(best)], found.scores[row, :len(best)] = best, score[best]
-            found.chances[row, :len(best)] = np.exp(score[best]) / np.exp(score[left]).sum()
+    def put(self, rows: np.ndarray, found: Lists) -> None:
+        """Set the lists of these users to the first of what was found for them."""
+        k = min(self.items.shape[1], found.items.shape[1])
+        for mine, theirs in zip(self, found):
+            mine[rows, :k] = theirs[:, :k]
+
+
+class Popular(NamedTuple):
+    """Items by number, the most popular first, and the log of each one's share: (items,) each."""
+
+    items: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def of(cls, popularity: np.ndarray) -> Popular:
+        """Of how many users took each item."""
+        order = np.argsort(-popularity, kind="stable")
+        return cls(order, log_shares(popularity)[order])
+
+    def lists(self, had: Bag, k: int, depth: int) -> Lists:
+        """The k most popular items that each of these users (a bag of what they had) has not; chances are among `depth`, k at
+        least.
+
+        >>> found = Popular.of(np.array([1, 3, 4])).lists(Bag(np.array([2]), np.array([0, 1, 1])), 2, 2)
+        >>> found.items.tolist(), found.chances.round(2).tolist()
+        ([[1, 0], [2, 1]], [[0.75, 0.25], [0.57, 0.43]])
+        """
+        found = Lists.blank(len(had), k)
+        for row in range(len(had)):
+            without = had.flat[had.splits[row]:had.splits[row + 1]]
+            most = slice(max(k, depth) + len(without))
+            left = ~np.isin(self.items[most], without)
+            items, scores = (part[most][left][:max(k, depth)] for part in self)
+            parts = items, scores, np.full(len(items), 2), np.exp(scores) / np.exp(scores).sum()
+            for mine, part in zip(found, parts):
+                mine[row, :len(part)] = part[:k]
         return found
-
-
-def none(k: int) -> Lists:
-    """The lists of nobody."""
-    return Lists(np.zeros((0, k), np.int32), np.zeros((0, k)), np.zeros((0, k), np.int64), np.zeros((0, k)))
 
 
 def shares(scores: np.ndarray) -> np.ndarray:

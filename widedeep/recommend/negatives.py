@@ -6,8 +6,8 @@ of all that somebody took, in proportion to popularity^`flatten`. What u takes l
 own item: he might have taken either then, and a law that spared them would make them look likelier than they are. A model of
 positives beside such negatives learns the logit log p(i|u) − log(m q(i|u)), where p(i|u) is the chance that the next thing
 that u takes is i (noise-contrastive estimation, Gutmann & Hyvärinen 2012). `offset` is log(m q(i|u)), so logit + offset is
-log p(i|u). With `hard` and `sharp` at 1 the ranker learns what retrieval has wrong; where it has learned nothing, retrieval's
-order stays.
+log p(i|u). The nearer `hard` and `sharp` are to 1, the more the ranker learns what retrieval has wrong, and the more of
+retrieval's order stays where it has learned nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Negatives:
         for name in ("hard", "sharp", "flatten"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SchemaError(f"Negatives: {name} must lie in [0, 1]. Got {getattr(self, name)}.")
+        if self.hard == 1:
+            raise SchemaError("Negatives: hard must be below 1, so that every item can be drawn. Got 1. Pass 0.9.")
 
     def popular(self, popularity: np.ndarray) -> np.ndarray:
         """The chance of each item (items,) where retrieval has no part, of a user who had nothing: 0 of what nobody took."""

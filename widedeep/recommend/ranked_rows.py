@@ -13,8 +13,8 @@ AT_ONCE = 256
 """Interactions whose candidates are retrieved at once."""
 
 
-def rows(retriever: Retriever, negatives: Negatives, valid: float, seed: int) -> tuple[Made, Made | None]:
-    """Training and validation rows; a random share `valid` of the interactions, each with its negatives, is held out.
+def rows(retriever: Retriever, negatives: Negatives, held: np.ndarray, seed: int) -> tuple[Made, Made | None]:
+    """Training rows, and validation rows of the interactions that are `held` out (a mask), if any: each with its negatives.
 
     What is kept of a row is its item's number; the row is made when it is read.
     """
@@ -24,7 +24,6 @@ def rows(retriever: Retriever, negatives: Negatives, valid: float, seed: int) ->
     stretches = (every[start:start + AT_ONCE] for start in range(0, len(every), AT_ONCE))
     drawn = [_negatives(retriever, negatives, some, blank[some], rng).astype(np.int32) for some in stretches]
     items = np.column_stack([histories.taken.flat, np.concatenate(drawn)])
-    held = rng.random(len(items)) < valid
     train, kept = (_made(name, retriever, every[part], items[part], blank[part], rng)
                    for name, part in (("training rows", ~held), ("validation rows", held)))
     return train, kept if kept.num_rows else None

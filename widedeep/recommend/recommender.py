@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ from widedeep.model import WideDeep
 from widedeep.recommend import index, ranked_rows, retrieval
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.interactions import Interactions, ids_like
-from widedeep.recommend.lists import SOURCES, Lists, none, shares
+from widedeep.recommend.lists import SOURCES, Lists, shares
 from widedeep.recommend.negatives import Negatives
+from widedeep.recommend.next_item import NextItem
 from widedeep.recommend.pairs import Pairs
-from widedeep.recommend.retrieval import Retrieval, TwoTowers
+from widedeep.recommend.retrieval import Retrieval
 from widedeep.recommend.retriever import Retriever, Trained
 from widedeep.rows import Bag
 from widedeep.schema import Schema
@@ -33,6 +34,9 @@ from widedeep.tables import Table
 
 AT_ONCE = 256
 """Users who are answered at once."""
+
+MOST_HELD = 4_096
+"""So many held-out interactions say how far scores can be trusted."""
 
 GROUP = 65_536
 """Rows of a Parquet file that are written together."""
@@ -81,38 +85,65 @@ class Recommender:
         self.record: dict[str, Any] = {}
 
     def fit(self, interactions: Any, users: Any = None, items: Any = None, *, seed: int = 0, progress: bool | None = None,
-            stream: bool = False, towers: TwoTowers | None = None) -> Recommender:
+            stream: bool = False) -> Recommender:
         """Train both stages. `users` and `items` are tables with a row per id; without them there are ids and histories alone.
 
-        `stream` makes the ranker's rows anew in every epoch, for more than fit into memory. Ctrl-C ends the stage that is in
-        training with what it has, if an epoch is over. `towers` are those of a recommender fitted on the same interactions with
-        the same settings: they are taken over.
+        The share `valid` of the interactions is held out of both stages: it ends the ranker's training, and then says how far
+        its scores can be trusted (`widedeep.recommend.next_item`). `stream` makes the ranker's rows anew in every epoch, for
+        more than fit into memory. Ctrl-C ends the stage that is in training with what it has, if an epoch is over; else
+        nothing has changed.
         Raises: SchemaError and DataError before training for what does not fit; TrainingError if a loss is not finite.
         """
         index.check(self.settings.index)
         known = Known.of(self.schema, self.names, interactions, users, items)
         known.check_histories()
-        popularity, log = known.popularity, known.interactions
-        self.record = {"seed": seed, "data": known.told}
-        if towers is None:
-            towers, history = retrieval.fit(self.settings, known.sides, known.histories, popularity, seed, progress)
-            self.record["retrieval"] = {"history": history.epochs, "steps": history.steps, "stopped": history.stopped}
-        trained = Trained(popularity, np.bincount(log.user, minlength=log.users) > 0)
-        retriever = Retriever(self.settings, known, trained, towers)
+        log = known.interactions
+        held = self._held_out(len(log), seed)
+        towers, history = retrieval.fit(self.settings, known.sides, known.histories, known.popularity, seed, progress,
+                                        np.flatnonzero(~held))
+        record = {"seed": seed, "data": known.told, "retrieval": {
+            "history": history.epochs, "steps": history.steps, "stopped": history.stopped}}
+        trained = Trained(known.popularity, np.bincount(log.user, minlength=log.users) > 0)
+        retriever, ranker = Retriever(self.settings, known, trained, towers), None
         if self.rank:
-            train, valid = ranked_rows.rows(retriever, self.negatives, self.valid or 0, seed)
+            train, valid = ranked_rows.rows(retriever, self.negatives, held, seed)
             schema = replace(self.schema, group=None, time=None, training=replace(self.schema.training, split="random"))
-            self.ranker = run.fit(schema, train, valid=valid, seed=seed, progress=progress, stream=stream)
-            self.record["ranker"] = self.ranker.record
-        return self.ready(retriever)
+            ranker = run.fit(schema, train, valid=valid, seed=seed, progress=progress, stream=stream)
+            record["ranker"] = ranker.record
+        self.record, self.next_item = record, NextItem()
+        self.ready(retriever, ranker)
+        if ranker is not None:
+            self.next_item = self._calibrated(np.flatnonzero(held))
+            record["next_item"] = self.next_item._asdict()
+        return self
 
-    def ready(self, retriever: Retriever) -> Recommender:
-        """Take over what retrieval knows, encode every item for the ranker, once, and return itself."""
-        self.retriever = retriever
-        if self.ranker is not None:
+    def _held_out(self, rows: int, seed: int) -> np.ndarray:
+        """Which interactions, a user's after the other's, no stage is trained on: bool (rows,)."""
+        held = np.random.default_rng([seed, 3]).random(rows) < (self.valid or 0) * self.rank
+        if held.all():
+            raise DataError(f"Interactions must be left to train on. Got {rows}, all held out by valid={self.valid}. Lower it.")
+        return held
+
+    def _calibrated(self, held: np.ndarray) -> NextItem:
+        """What the scores before interactions that no stage saw say of those that came."""
+        scores, places = [], []
+        histories, depth = self.known.histories, self.negatives.depth
+        for start in range(0, min(len(held), MOST_HELD), AT_ONCE):
+            rows = held[start:start + AT_ONCE]
+            users, had = histories.user[rows], histories.before(rows, len(histories.user))
+            found = self._ranked(users, had, self.retriever.brought(users, depth, taken=had), depth)
+            hit = (found.items == histories.taken.flat[rows][:, None])[described := self.retriever.described(users, had)]
+            scores.append(found.scores[described])
+            places.append(np.where(hit.any(axis=1), hit.argmax(axis=1), -1))
+        return NextItem.found(np.concatenate(scores), np.concatenate(places)) if scores else NextItem()
+
+    def ready(self, retriever: Retriever, ranker: WideDeep | None) -> Recommender:
+        """Take over both stages, encode every item for the ranker, once, and return itself."""
+        self.retriever, self.ranker = retriever, ranker
+        if ranker is not None:
             nobody, items = Bag(np.zeros(0, np.int32), np.zeros(2, np.int64)), retriever.items()
             reference = retriever.user_rows(np.array([-1]), nobody)
-            self.pairs = Pairs(self.ranker, self.known.sides, reference, items.slice(0, 1))
+            self.pairs = Pairs(ranker, self.known.sides, reference, items.slice(0, 1))
             self.item_part = self.pairs.items(items)
         return self
 
@@ -128,14 +159,13 @@ class Recommender:
         and histories. An id's new row replaces the old one, in the columns that the new table has.
         Raises: DataError as `fit` does.
         """
-        known = self.known
-        other = Recommender(self.schema, user=known.names.user, item=known.names.item, time=known.names.time,
-                            retrieval=self.settings, negatives=self.negatives, rank=self.rank, valid=self.valid)
-        other.ranker, retriever = self.ranker, self.retriever.extended(interactions, users, items)
-        other.record = self.record | {"data": retriever.known.told}
+        retriever = self.retriever.extended(interactions, users, items)
+        other = Recommender(self.schema, **asdict(self.names), retrieval=self.settings, negatives=self.negatives,
+                            rank=self.rank, valid=self.valid)
+        other.record, other.next_item = self.record | {"data": retriever.known.told}, self.next_item
         if retriever.index is not self.retriever.index:
-            return other.ready(retriever)
-        other.retriever = retriever
+            return other.ready(retriever, self.ranker)
+        other.retriever, other.ranker = retriever, self.ranker
         if self.ranker is not None:
             other.pairs, other.item_part = self.pairs, self.item_part
         return other
@@ -154,7 +184,7 @@ class Recommender:
         Shape: (users · k) rows at most.
         """
         tables = list(self.batches(users, k, exclude_seen, depth))
-        return pa.concat_tables(tables) if tables else self._table(self.known.interactions.user_ids[:0], none(k))
+        return pa.concat_tables(tables) if tables else self._table(self.known.interactions.user_ids[:0], Lists.blank(0, k))
 
     def batches(self, users: Any = None, k: int = 10, exclude_seen: bool = True,
                 depth: int | None = None) -> Iterator[pa.Table]:
@@ -235,7 +265,7 @@ class Recommender:
         """The lists of users by number, −1 for one who is unknown. Raises: DataError for k below 1."""
         _check(k, depth)
         parts = [lists for _, lists in self._answered(np.asarray(users), k, exclude_seen, depth, history)]
-        return Lists(*(np.concatenate(part) for part in zip(*parts))) if parts else none(k)
+        return Lists(*(np.concatenate(part) for part in zip(*parts))) if parts else Lists.blank(0, k)
 
     def _answered(self, users: np.ndarray, k: int, exclude_seen: bool, depth: int | None,
                   history: Interactions | None = None) -> Iterator[tuple[int, Lists]]:
@@ -252,21 +282,34 @@ class Recommender:
 
     def _lists(self, users: np.ndarray, k: int, exclude_seen: bool, depth: int | None, history: Interactions | None) -> Lists:
         taken = self.known.taken(users) if history is None else history.of_users(users)
-        ranked = max(k, depth or self.negatives.depth)
+        ranked, described = max(k, depth or self.negatives.depth), self.retriever.described(users, taken)
+        found = Lists.blank(len(users), k)
+        if described.any():
+            theirs = taken.take(np.flatnonzero(described))
+            found.put(described, self._of_described(users[described], theirs, ranked, exclude_seen))
+        if not described.all():
+            had = taken.take(np.flatnonzero(~described))
+            had = had if exclude_seen else Bag(had.flat[:0], np.zeros_like(had.splits))
+            found.put(~described, self.known.popular.lists(had, k, ranked))
+        if self.ranker is None:
+            found.chances[:] = np.nan
+        return found
+
+    def _of_described(self, users: np.ndarray, taken: Bag, ranked: int, exclude_seen: bool) -> Lists:
+        """The lists of users of whom something is known: what retrieval brings, ranked where there is a ranker."""
         most = 0 if exclude_seen else int(np.diff(taken.splits).max(initial=0))
         found = self.retriever.brought(users, max(ranked, self.negatives.depth) + most, exclude_seen, taken)
-        if self.ranker is not None:
-            found = self._ranked(users, taken, found, ranked, exclude_seen)
-        had = taken if exclude_seen else Bag(taken.flat[:0], np.zeros_like(taken.splits))
-        return found.first(k).popular(~self.retriever.described(users, taken), self.known.popularity, had)
+        if self.ranker is None:
+            return found
+        return self._ranked(users, taken, found, ranked, None if exclude_seen else index.within(found.items, taken))
 
-    def _ranked(self, users: np.ndarray, taken: Bag, found: Lists, count: int, exclude_seen: bool) -> Lists:
+    def _ranked(self, users: np.ndarray, taken: Bag, found: Lists, count: int, seen: np.ndarray | None = None) -> Lists:
         """The first `count` of what retrieval brings, ranked; all of it says by what law negatives were drawn."""
-        seen = None if exclude_seen else index.within(found.items, taken)
         offset = self.negatives.offset(self.retriever.trained.items, found.items, found.scores, taken, seen)[:, :count]
         items, sources = found.items[:, :count], found.sources[:, :count]
         part = self.pairs.users(self.retriever.user_rows(users, taken))
-        scores = np.where(items < 0, -np.inf, self.pairs.logits(part, self.item_part, items) + offset)
+        scores = self.next_item.applied(self.pairs.logits(part, self.item_part, items) + offset)
+        scores = np.where(items < 0, -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")
         return Lists(*(np.take_along_axis(one, order, 1) for one in (items, scores, sources, shares(scores))))
 

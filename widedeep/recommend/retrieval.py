@@ -208,17 +208,18 @@ def _touches(layout: Any, rows: Rows, side: str) -> np.ndarray:
 
 
 def fit(settings: Retrieval, sides: Sides, histories: Histories, popularity: np.ndarray, seed: int = 0,
-        progress: bool | None = None) -> tuple[TwoTowers, training.History]:
-    """Train the two towers on every interaction, for all epochs.
+        progress: bool | None = None, only: np.ndarray | None = None) -> tuple[TwoTowers, training.History]:
+    """Train the two towers on every interaction, or on those at the positions `only`, for all epochs.
 
     Raises: DataError for columns that cannot be encoded; TrainingError if the loss is not finite.
     """
     tf.random.set_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    tables = {side: _rows_of(sides, side, histories, settings, rng) for side in SIDES}
+    only = np.arange(len(histories.user)) if only is None else only
+    tables = {side: _rows_of(sides, side, histories, settings, only, rng) for side in SIDES}
     fitted = {side: Encoder.fit(sides.encoding(side == "item", settings.deep, settings.optimizer), table)
               for side, table in tables.items()}
-    rows = _encoded(fitted, tables, histories.taken.flat, progress)
+    rows = _encoded(fitted, tables, histories.taken.flat[only], progress)
     model = TwoTowers(settings, fitted["user"], fitted["item"], popularity, seed)
     model(training.tensors(rows.slice(0, 1)).features)
     model.weigh(rows)
@@ -226,19 +227,20 @@ def fit(settings: Retrieval, sides: Sides, histories: Histories, popularity: np.
     return model, history
 
 
-def _rows_of(sides: Sides, side: str, histories: Histories, settings: Retrieval, rng: np.random.Generator) -> Made:
+def _rows_of(sides: Sides, side: str, histories: Histories, settings: Retrieval, only: np.ndarray,
+             rng: np.random.Generator) -> Made:
     """A row per interaction, of one side's columns and a counter."""
-    user, item = histories.user, histories.taken.flat
-    blank = rng.random(len(user)) < settings.blank
+    blank = rng.random(len(only)) < settings.blank
 
     def make(rows: np.ndarray) -> pa.Table:
+        these = only[rows]
         if side == "user":
-            columns = sides.user_rows(user[rows], histories.before(rows, settings.history), blank[rows])
+            columns = sides.user_rows(histories.user[these], histories.before(these, settings.history), blank[rows])
         else:
-            columns = sides.item_rows(item[rows], blank[rows])
+            columns = sides.item_rows(histories.taken.flat[these], blank[rows])
         return pa.table(columns | {COUNT: rows})
 
-    return Made(f"interactions ({side}s)", len(user), make)
+    return Made(f"interactions ({side}s)", len(only), make)
 
 
 def _encoded(encoders: Mapping[str, Encoder], tables: Mapping[str, Any], items: np.ndarray,

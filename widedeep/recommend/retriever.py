@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from widedeep.recommend.catalogue import Known
+from widedeep.recommend.histories import window
 from widedeep.recommend.index import Index
 from widedeep.recommend.lists import Lists
 from widedeep.recommend.retrieval import Retrieval, TwoTowers
@@ -39,12 +40,8 @@ class Retriever:
 
         Training has not seen the id of one who took nothing then, and so it is left out, as it is of those in `blank` (a mask).
         """
-        unseen = ~self._seen(users)
-        starts = np.maximum(taken.splits[:-1], taken.splits[1:] - self.settings.history)
-        lengths = taken.splits[1:] - starts
-        splits = np.concatenate([[0], np.cumsum(lengths)])
-        last = taken.flat[np.arange(splits[-1]) + np.repeat(starts - splits[:-1], lengths)]
-        return pa.table(self.known.sides.user_rows(users, Bag(last, splits), unseen if blank is None else unseen | blank))
+        unseen, last = ~self._seen(users), window(taken.flat, taken.splits[:-1], taken.splits[1:], self.settings.history)
+        return pa.table(self.known.sides.user_rows(users, last, unseen if blank is None else unseen | blank))
 
     def brought(self, users: np.ndarray, depth: int, exclude_seen: bool = True, taken: Bag | None = None,
                 blank: np.ndarray | None = None) -> Lists:

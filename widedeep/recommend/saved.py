@@ -26,6 +26,7 @@ from widedeep.errors import ArtifactError, DataError, SchemaError
 from widedeep.manifest import AGAIN, SCHEMA, check_target, read_manifest, write_manifest
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.negatives import Negatives
+from widedeep.recommend.next_item import NextItem
 from widedeep.recommend.recommender import Recommender
 from widedeep.recommend.retrieval import SIDES, Retrieval, restored
 from widedeep.recommend.retriever import Retriever, Trained
@@ -64,7 +65,7 @@ def save(recommender: Recommender, path: str | os.PathLike, *, force: bool = Fal
 def _about(recommender: Recommender) -> dict[str, Any]:
     return {"names": asdict(recommender.names), "retrieval": asdict(recommender.settings),
             "negatives": asdict(recommender.negatives), "rank": recommender.ranker is not None, "valid": recommender.valid,
-            "record": recommender.record}
+            "next_item": recommender.next_item._asdict(), "record": recommender.record}
 
 
 def load(path: str | os.PathLike) -> Recommender:
@@ -81,8 +82,8 @@ def load(path: str | os.PathLike) -> Recommender:
         found.record = about["record"]
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
         retriever = _restored(found.settings, Known.of(schema, Names(**about["names"]), *tables), folder)
-        found.ranker = artifact.load(folder / RANKER) if found.rank else None
-        return found.ready(retriever)
+        found.next_item = NextItem(**about["next_item"])
+        return found.ready(retriever, artifact.load(folder / RANKER) if found.rank else None)
     except (DataError, SchemaError, KeyError, TypeError, ValueError, OSError, pa.ArrowException, SafetensorError) as error:
         raise ArtifactError(f"The recommender {str(folder)!r} cannot be read: {error} {AGAIN}") from error
 

@@ -155,12 +155,3 @@ def lists(values: pa.Array, bag: Bag) -> pa.ListArray:
         lengths = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(flat), 0).to_numpy(zero_copy_only=False))])
         flat, splits = pc.list_flatten(flat), lengths[bag.splits]
     return pa.LargeListArray.from_arrays(pa.array(splits, pa.int64()), flat)
-
-
-def places_of(known: pa.Array, asked: pa.Array) -> np.ndarray:
-    """Where each asked id stands among the known ones, −1 for those that do not: (asked,).
-
-    >>> places_of(pa.array(["a", "b"]), pa.array(["b", "c"])).tolist()
-    [1, -1]
-    """
-    return pc.fill_null(pc.index_in(asked, value_set=known), -1).to_numpy(zero_copy_only=False).astype(np.int64)
