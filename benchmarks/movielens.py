@@ -3,7 +3,7 @@
     python benchmarks/movielens.py --data PATH [--quick] [--seeds 5] [--trials 8] [--processes 2] [--minutes M] [--save]
 
 PATH is the folder of an unpacked MovieLens set. An interaction is a rating of four stars or more. One cut in time leaves the
-latest fifth for the test; settings are chosen before, on the latest fifth of what is left, by nDCG@10; the test is read once,
+latest fifth for the test; settings are chosen before, on the latest fifth of what is left, by nDCG@10; a run reads the test
 with those settings. Two readings of the test: `served`, in which the first half of what each test user did after the cut is
 known when he is answered, and nothing is trained anew, and `at the cut`, in which most test users are unknown. The whole
 catalogue competes. Intervals hold users and seeds.
@@ -28,6 +28,7 @@ from widedeep.datasets import movielens
 from widedeep.recommend import splits
 from widedeep.recommend.interactions import Interactions
 from widedeep.recommend.splits import Split
+from widedeep.tables import Table
 
 NAME, SHARE = "movielens", 0.2
 QUICK = {"retrieval": {"epochs": 2}, "negatives": {"each": 2}}
@@ -50,13 +51,12 @@ def parts(log: Interactions) -> dict[str, dict[str, Reading]]:
 
 
 def served(split: Split) -> Reading:
-    """The same cut, where the first half of a test user's interactions is known when he is answered."""
+    """The same cut, where the first half of a test user's interactions is known when he is answered, as far as it is earlier
+    than the rest."""
     train, test = split.train, split.test
-    order = np.argsort(test.user, kind="stable")
     sizes = np.bincount(test.user, minlength=test.users)
-    place = np.empty(len(test), int)
-    place[order] = np.arange(len(test)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    first = place < sizes[test.user] // 2
+    middle = test.time[np.argsort(test.user, kind="stable")][np.minimum(np.cumsum(sizes) - sizes + sizes // 2, len(test) - 1)]
+    first = test.time < middle[test.user]
     known = {name: np.concatenate([getattr(train, name), getattr(test, name)[first]]) for name in ("user", "item", "time")}
     return Reading(train, replace(train, **known, weight=None), test.take(~first))
 
@@ -69,14 +69,14 @@ def perform(folder: str, cell: arms.Cell) -> dict[str, Any]:
     return arms.judged(system, read)
 
 
-def study(chosen: Any, systems: list[str], work: partial, name: str,
+def study(chosen: Any, systems: list[str], work: partial, name: str, data: str,
           worlds: int = 1) -> tuple[list[dict[str, Any]], dict[str, Any], list[Any]]:
     """What a study's cells for the test hold, the settings, and all cells: settings are chosen on validation interactions.
 
     With several `worlds`, on those of the first.
     """
     def tried(some: list[str]) -> list[Mapping[str, Any]]:
-        mine = [cell for system in some for cell in arms.trials(name, system, chosen.trials, settings)]
+        mine = [cell for system in some for cell in arms.trials(name, system, chosen.trials, settings, data)]
         every.extend(mine)
         return cells.carry_out(chosen, mine, work)
 
@@ -91,7 +91,7 @@ def study(chosen: Any, systems: list[str], work: partial, name: str,
         found = tried([system for system in systems if system not in arms.RANKERS])
         settings = arms.best(found)
         settings |= arms.best(tried([system for system in systems if system in arms.RANKERS]))
-    final = [arms.Cell(name, "test", system, settings[system], seed, number) for number in range(worlds)
+    final = [arms.Cell(name, "test", system, settings[system], seed, number, data) for number in range(worlds)
              for system in systems for seed in (range(chosen.seeds) if system in arms.TRAINED else [0])]
     found = cells.carry_out(chosen, final, work)
     return found, settings, [*every, *final]
@@ -104,8 +104,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8, help="settings tried of each of them (default 8)")
     parser.add_argument("--no-speed", action="store_true", help="leave out what is measured on made-up users and items")
     chosen = cells.asked(parser)
-    found, settings, every = study(chosen, arms.systems(), partial(perform, chosen.data), NAME)
-    log, _ = tables(chosen.data)
+    log, likes = tables(chosen.data)
+    data = Table.of(likes.interactions).fingerprint(["user", "item", "timestamp"])
+    found, settings, every = study(chosen, arms.systems(), partial(perform, chosen.data), NAME, data)
     read = parts(log)["test"]
     told = {name: {"train": len(one.train), "test": len(one.test), "users": len(one.users),
                    "users_in_training": int(np.isin(one.users, one.train.user).sum())} for name, one in read.items()}

@@ -21,8 +21,8 @@ from widedeep.recommend.retrieval import Retrieval
 
 CUTS, DEPTH = (10, 100), 500
 CHOSEN_BY, KEPT = "ndcg@10", ("ndcg@10", "recall@100")
-LAW = "what was not taken before"
-"""What negatives are drawn from: results that do not say so were measured under another law."""
+LAW = "what was not taken strictly before"
+"""What negatives are drawn from: cells that do not say so were computed under another law."""
 RANKERS = {"two-tower + wide": "wide", "two-tower + deep": "deep", "two-tower + joint": "joint"}
 TWO_TOWER = "two-tower"
 TRAINED = (TWO_TOWER, *RANKERS)
@@ -64,7 +64,7 @@ class Reading:
 @dataclass(frozen=True)
 class Cell:
     """One system, with settings, trained and judged once. `part` is `validation` or `test`, `number` that of the trial, or of
-    the world."""
+    the world; `data` tells what it is made from."""
 
     study: str
     part: str
@@ -72,6 +72,7 @@ class Cell:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     number: int = 0
+    data: str = ""
     law: str = LAW
 
     @property
@@ -84,14 +85,14 @@ def systems() -> list[str]:
     return [name for name in PLAIN if name != "ALS" or importlib.util.find_spec("implicit")] + list(TRAINED)
 
 
-def trials(study: str, system: str, count: int, found: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
+def trials(study: str, system: str, count: int, found: Mapping[str, Mapping[str, Any]], data: str) -> list[Cell]:
     """The settings of a system that are tried on validation interactions: a grid, or so many draws."""
     if system in PLAIN:
         every: list[dict[str, Any]] = PLAIN[system][1]
     else:
         rng = np.random.default_rng([TRAINED.index(system), 7])
         every = [_drawn(system, rng, found) for _ in range(count)]
-    return [Cell(study, "validation", system, settings, number=number) for number, settings in enumerate(every)]
+    return [Cell(study, "validation", system, settings, number=number, data=data) for number, settings in enumerate(every)]
 
 
 def _drawn(system: str, rng: np.random.Generator, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -179,17 +180,25 @@ def summary(cells: Sequence[Mapping[str, Any]], values: str = "values",
 def leads(scored: Mapping[str, statistics.Scored]) -> dict[str, dict[str, Any]]:
     """How far systems are ahead, user by user: one family, whose intervals all hold at once.
 
-    Each is compared with popularity, each ranker with retrieval alone, and the first of all (`ahead of`) with the best of the
-    other kind, trained or not: these two are chosen by the means that are compared.
+    Each is compared with popularity, each ranker with retrieval alone, and each of ours with each baseline. Of the last, the
+    best of all with the best of the other kind is told (`ahead of`): chosen by the means that are compared, of all such pairs.
     """
-    pairs = [(one, "over popularity", "popularity") for one in scored if one != "popularity"]
-    pairs += [(one, "over two-tower", TWO_TOWER) for one in scored if one in RANKERS]
-    order = sorted(scored, key=lambda system: -scored[system].values.mean())
-    pairs += [(order[0], "ahead of", other) for other in order if (other in TRAINED) != (order[0] in TRAINED)][:1]
-    family = {pair: statistics.compare(*matched(scored[pair[0]], scored[pair[2]])) for pair in pairs if pair[2] in scored}
+    plain, ours = ([system for system in scored if (system in TRAINED) is which] for which in (False, True))
+    pairs = [(one, "over popularity", "popularity") for one in plain if one != "popularity"]
+    pairs += [(one, "over two-tower", TWO_TOWER) for one in ours if one in RANKERS and TWO_TOWER in scored]
+    pairs += [(one, "over popularity" if other == "popularity" else "over", other) for one in ours for other in plain]
+    family = {pair: statistics.compare(*matched(scored[pair[0]], scored[pair[2]])) for pair in pairs}
+    said = {pair: (one.difference, one.low, one.high) for pair, one in statistics.verdicts(family).items()}
     found: dict[str, dict[str, Any]] = {}
-    for (one, how, other), said in statistics.verdicts(family).items():
-        found.setdefault(one, {})[how] = {"system": other, "mean": said.difference, "low": said.low, "high": said.high}
+    for (one, how, other), lead in said.items():
+        if how != "over":
+            found.setdefault(one, {})[how] = {"system": other} | dict(zip(("mean", "low", "high"), lead))
+    if plain and ours:
+        best, other = (max(some, key=lambda system: scored[system].values.mean()) for some in (ours, plain))
+        mean, low, high = next(lead for (one, _, against), lead in said.items() if (one, against) == (best, other))
+        if mean < 0:
+            best, other, mean, low, high = other, best, -mean, -high, -low
+        found.setdefault(best, {})["ahead of"] = {"system": other, "mean": mean, "low": low, "high": high}
     return found
 
 

@@ -19,34 +19,38 @@ import recommend_arms as arms
 import record
 from widedeep.evaluation.clustered import interval
 from widedeep.recommend import splits
+from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.histories import Histories
-from widedeep.recommend.recommender import Recommender
+from widedeep.recommend.lists import shares
+from widedeep.recommend.recommender import AT_ONCE, Recommender
 from widedeep.rows import Bag
 
-NAME, FIRST, AT_ONCE = "recommend_calibration", (1, 10, 100), 256
+NAME, FIRST = "recommend_calibration", (1, 10, 100)
 
 
 class Then:
-    """A history of some users as it was at some moment: a bag with a row for each who is asked for."""
+    """Histories of some users as they were at some moment: a bag with a row for each."""
 
     def __init__(self, taken: Bag):
         self.taken = taken
 
     def of_users(self, users: np.ndarray) -> Bag:
-        """Theirs, whoever they are."""
+        """Theirs: all of them are asked for at once."""
+        if len(users) != len(self.taken):
+            raise ValueError(f"{len(users)} users are asked for, {len(self.taken)} are known.")
         return self.taken
 
 
 def said_and_came(found: Recommender, histories: Histories, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each event (a place in `histories`) the chances of the list before it, and which was taken: (events, 500) each."""
+    """Of each event (a place in `histories`) the scores of the list before it, and which was taken: (events, 500) each."""
     parts = []
     for start in range(0, len(events), AT_ONCE):
         some = events[start:start + AT_ONCE]
         then = Then(histories.before(some, len(histories.user)))
         lists = found.lists(histories.user[some], arms.DEPTH, depth=arms.DEPTH, history=then)
-        parts.append((lists.chances, lists.items == histories.taken.flat[some][:, None]))
-    chances, came = (np.concatenate(part) for part in zip(*parts))
-    return np.nan_to_num(chances), came
+        parts.append((lists.scores, lists.items == histories.taken.flat[some][:, None]))
+    scores, came = (np.concatenate(part) for part in zip(*parts))
+    return scores, came
 
 
 def ratio(said: np.ndarray, came: np.ndarray, users: np.ndarray) -> dict[str, float]:
@@ -64,28 +68,34 @@ def judged(chances: np.ndarray, came: np.ndarray, users: np.ndarray) -> dict[str
 
 
 def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
-    """By ranker what `judged` says, over the mean of seeds."""
+    """By ranker what `judged` says, over the mean of seeds; `raw` as it would be without what held-out interactions said."""
     log, likes = movielens.tables(folder)
     known = splits.by_time(log, share=movielens.SHARE).train
     cut = splits.by_time(known, share=movielens.SHARE)
-    histories, order = Histories(known.of_users()), np.argsort(known.user, kind="stable")
+    histories, order = Known.of(likes.schema, Names("user", "item", "time"), known, items=likes.items).histories, np.argsort(
+        known.user, kind="stable")
     events = np.flatnonzero(np.isin(known.pairs, cut.test.pairs)[order])[:500 if quick else None]
     settings = record.committed("movielens")["settings"]
     systems = {}
     for system in arms.RANKERS:
-        runs = []
+        runs, temperatures = [], []
         for seed in range(seeds):
             cell = arms.Cell(NAME, "validation", system, movielens.QUICK if quick else settings[system], seed)
             recommender = arms.fitted(cell, likes.schema, cut.train, likes.items).recommender
-            chances, came = said_and_came(recommender, histories, events)
-            ranked = came.any(1)
-            runs.append((chances[ranked], came[ranked], histories.user[events[ranked]]))
-        systems[system] = judged(*(np.concatenate(part) for part in zip(*runs)))
-        systems[system]["events"] = sum(map(len, (run[0] for run in runs))) / seeds
+            scores, came = said_and_came(recommender, histories, events)
+            ranked = came.any(1) & recommender.retriever.described(
+                histories.user[events], histories.before(events, len(histories.user)))
+            raw = (scores[ranked] - recommender.next_item.shift) * recommender.next_item.temperature
+            runs.append((shares(scores[ranked]), shares(raw), came[ranked], histories.user[events[ranked]]))
+            temperatures.append(recommender.next_item.temperature)
+        chances, raw, came, users = (np.concatenate(part) for part in zip(*runs))
+        systems[system] = judged(chances, came, users) | {
+            "raw": judged(raw, came, users), "events": len(users) / seeds, "users": len(np.unique(users)),
+            "temperature": float(np.mean(temperatures))}
     return {"figures": {f"said_to_came_{k}": {name: one["first"][str(k)]["ratio"]["mean"] for name, one in systems.items()}
                         for k in FIRST},
-            "systems": systems, "seeds": seeds, "events": len(events), "users": len(np.unique(histories.user[events])),
-            "uniform_log_loss": float(np.log(arms.DEPTH)), "law": arms.LAW}
+            "systems": systems, "seeds": seeds, "asked": len(events), "uniform_log_loss": float(np.log(arms.DEPTH)),
+            "law": arms.LAW}
 
 
 def main() -> None:
@@ -101,10 +111,12 @@ def main() -> None:
 
 def show(result: dict[str, Any]) -> None:
     for system, one in result["systems"].items():
-        print(f"{system}: log loss {one['log_loss']:.3f} (500 films alike: {result['uniform_log_loss']:.3f})")
+        print(f"{system}: log loss {one['log_loss']:.3f}, raw {one['raw']['log_loss']:.3f} (500 films alike: "
+              f"{result['uniform_log_loss']:.3f}), temperature {one['temperature']:.2f}")
         for k, row in one["first"].items():
+            raw = one["raw"]["first"][k]["ratio"]["mean"]
             print(f"  first {k:>3}: said {row['said']:.3f}, came {row['came']:.3f}, ratio {row['ratio']['mean']:.2f} "
-                  f"({row['ratio']['low']:.2f} to {row['ratio']['high']:.2f})")
+                  f"({row['ratio']['low']:.2f} to {row['ratio']['high']:.2f}), raw {raw:.2f}")
 
 
 if __name__ == "__main__":

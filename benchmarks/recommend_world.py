@@ -11,6 +11,7 @@ the home page. Settings are those of the first world; intervals are over worlds 
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache, partial
 from typing import Any
 
@@ -32,7 +33,7 @@ from widedeep.recommend.recommender import ByNumber
 
 NAME, NAMES = "recommend_world", ("value@10", "recall@100")
 FULL, QUICK = {"users": 2_000, "apps": 1_500, "visits": 60_000}, {"users": 200, "apps": 200, "visits": 1_000}
-SHARE, DAY = 0.2, 86_400
+SHARE = 0.2
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +132,8 @@ def main() -> None:
     size, worlds = (QUICK, 2) if chosen.quick else (FULL, chosen.worlds)
     chosen.out = chosen.out.with_name(f"{chosen.out.name}-{chosen.kind}")
     compared = [system for system in arms.systems() if system != "recent popularity"]   # nothing changes with time here
-    found, settings, every = study(chosen, compared, partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}", worlds)
+    found, settings, every = study(chosen, compared, partial(perform, chosen.kind, size), f"{NAME}-{chosen.kind}",
+                                   json.dumps(size), worlds)
     brought = [float(np.mean(cell["brought"])) for cell in found if cell["system"] == arms.TWO_TOWER]
     systems = arms.summary(by_world(found), names=NAMES)
     figures = {name.replace("@", "_"): {system: row[name]["mean"] for system, row in systems.items()} for name in NAMES}
