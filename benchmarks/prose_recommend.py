@@ -76,13 +76,16 @@ def recommender_calibration() -> str:
     rows = []
     for system, one in result["systems"].items():
         cells = [f"{row['said']:.3f} said, {row['came']:.3f} came: {row['ratio']['mean']:.2f} ({row['ratio']['low']:.2f} to "
-                 f"{row['ratio']['high']:.2f})" for row in one["first"].values()]
-        rows.append((system, *cells, f"{one['log_loss']:.3f}"))
-    heads = " | ".join(f"first {k}" for k in next(iter(result["systems"].values()))["first"])
-    said = (f"{result['events']:,} events of {result['users']} users after the cut that settings were chosen by; 500 films "
+                 f"{row['ratio']['high']:.2f}); raw {one['raw']['first'][k]['ratio']['mean']:.2f}"
+                 for k, row in one["first"].items()]
+        rows.append((system, f"{one['temperature']:.2f}", *cells, f"{one['log_loss']:.3f}; raw {one['raw']['log_loss']:.3f}"))
+    one = next(iter(result["systems"].values()))
+    heads = " | ".join(f"first {k}" for k in one["first"])
+    said = (f"Of {result['asked']:,} interactions after the cut that settings were chosen by, {one['events']:,.0f} are judged, "
+            f"of {one['users']} users: those whose film was among the 500, and of whose user something was known. 500 films "
             f"alike would have a log loss of {result['uniform_log_loss']:.3f}. Means of {result['seeds']} seeds, 95 % "
             f"intervals over users; {where(result)}.")
-    return f"{table(f'system | {heads} | log loss of what came', *rows)}\n\n{said}"
+    return f"{table(f'system | temperature | {heads} | log loss of what came', *rows)}\n\n{said}"
 
 
 def _result(name: str) -> dict[str, Any] | None:
