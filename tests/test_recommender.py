@@ -18,6 +18,7 @@ from widedeep.errors import ArtifactError, DataError, SchemaError, WidedeepWarni
 from widedeep.recommend import options
 from widedeep.recommend.baselines import EASE, ItemKNN, Popularity, RecentPopularity
 from widedeep.recommend.evaluated import BASELINES
+from widedeep.recommend.interactions import Interactions
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.recommender import Recommender
 from widedeep.recommend.retrieval import Retrieval
@@ -182,7 +183,8 @@ def test_interactions_of_any_order_and_twice_give_the_same(fitted):
     assert told.record["data"]["duplicates"] == 3 and told.record["data"]["out_of_order"] > 0
     assert told.known.histories.taken.flat.tolist() == fitted.known.histories.taken.flat.tolist()
     assert fitted.record["data"] == {"interactions": 8 * USERS, "users": USERS + 1, "items": ITEMS, "duplicates": 0,
-                                     "out_of_order": 0, "items_without_features": 0, "items_never_taken": 4}
+                                     "out_of_order": 0, "users_without_features": 0, "items_without_features": 0,
+                                     "items_never_taken": 4}
 
 
 def test_an_item_without_features_is_counted_and_recommended(fitted):
@@ -266,7 +268,7 @@ def test_baselines_stand_beside_and_the_lead_is_the_difference(fitted):
     assert fitted.evaluate(later, 5, beside=[])["beside"] == {}
     with pytest.raises(DataError, match="no such baselines.*'eas'.*ease"):
         fitted.evaluate(later, beside=["eas"])
-    with pytest.raises(DataError, match="at how many places lists are judged. Got none"):
+    with pytest.raises(DataError, match="at how many places lists are judged, 1,000 at most. Got none"):
         fitted.evaluate(later, [])
 
 
@@ -299,7 +301,7 @@ def test_what_must_be_there_first():
     with pytest.raises(DataError, match="answers once it is fitted"):
         new().recommend(["u0"])
     log, users, items = tables()
-    with pytest.raises(DataError, match="each id of 'item' has one row. Got 32 rows, 30 ids"):
+    with pytest.raises(DataError, match="each id of 'item' has one row. Got 0 twice, the second time in row 30"):
         new().fit(log, users, pa.concat_tables([items, items.slice(0, 2)]))
     with pytest.raises(SchemaError, match="valid is a share.*Got 1.5"):
         new(valid=1.5)
@@ -311,8 +313,78 @@ def test_what_must_be_there_first():
         new().fit(log, users.set_column(0, "user", pa.array(range(len(users)))), items)
 
 
+def test_columns_are_named_where_they_are_or_might_be():
+    log, users, items = tables()
+    with pytest.raises(SchemaError, match="before anybody asks. Got 'hour', a column of the interactions"):
+        Recommender(with_column("hour"), time="time").fit(log.append_column("hour", log["time"]), users, items)
+    with pytest.raises(SchemaError, match="give: \\['age'\\].*Did you mean 'Age'"):
+        Recommender(with_column("age"), time="time").fit(log, users.append_column("Age", pa.array(range(len(users)))), items)
+
+
+def with_column(name: str, column: wd.Categorical | wd.Numeric | None = None) -> wd.Schema:
+    known = schema()
+    return replace(known, columns=known.columns | {name: column or wd.Categorical()}, deep=wd.Deep((*known.deep.columns, name)))
+
+
+def test_a_cell_that_is_no_number_is_named_in_its_own_table(tmp_path):
+    log, users, items = tables()
+    known = with_column("price", wd.Numeric())
+    items.append_column("price", pa.array(["1.5"] * 17 + ["cheap"] + ["2"] * (ITEMS - 18))).to_pandas().to_csv(
+        tmp_path / "items.csv", index=False)
+    with pytest.raises(DataError, match="items.csv: Column 'price': a numeric column holds numbers. Got 'cheap' in row 17"):
+        Recommender(known, time="time").fit(log, users, tmp_path / "items.csv")
+
+
+def test_ids_of_a_csv_file_that_are_codes_stay_text(tmp_path):
+    Path(tmp_path / "log.csv").write_text("user,item\n7,1\n007,1\n8,2\n7,01\n007,2\n")
+    found = Interactions.of(tmp_path / "log.csv", user="user", item="item")
+    assert found.user_ids.to_pylist() == ["007", "7", "8"] and found.item_ids.to_pylist() == ["01", "1", "2"]
+
+
+def test_new_features_are_of_a_type_that_fits(fitted):
+    with pytest.raises(DataError, match="'genre' has values of the type that it had before, string. Got list"):
+        fitted.update(items=pa.table({"item": [0], "genre": [["ball"]]}))
+
+
+def test_a_list_ends_with_the_catalogue_however_much_is_asked_for(fitted):
+    assert fitted.recommend(["u1"], k=10**12).num_rows == ITEMS - 8
+    with pytest.raises(DataError, match="1,000 at most. Got 1000000"):
+        fitted.evaluate(tables()[0], 10**6)
+
+
+def test_strangers_alone_say_nothing_and_those_with_known_pairs_alone_are_left_out(fitted):
+    with pytest.warns(WidedeepWarning, match="some of the users are known. Got 2, all unknown"):
+        fitted.evaluate(pa.table({"user": ["x", "y"], "item": [1, 2], "time": [9_000, 9_001]}), 5)
+    log = tables()[0]
+    known = {name: log[name][0].as_py() for name in ("user", "item")}
+    more = pa.table({"user": ["stranger", "u0" if known["user"] != "u0" else "u1", known["user"]],
+                     "item": [0, ITEMS - 1, known["item"]], "time": [9_000, 9_001, 9_002]})
+    found = fitted.evaluate(more, 5)
+    assert (found["users"], found["left_out"], found["known_already"]) == (2, 1, 1)
+
+
+def test_times_may_count_another_unit():
+    log, users, items = tables()
+    later = log.set_column(2, "time", pa.array(1_700_000_000_000 + 86_400_000 * log["time"].to_numpy()))
+    with pytest.raises(DataError, match="Pass unit="):
+        new(rank=False).fit(later, users, items)
+    found = new(rank=False, unit="ms").fit(later, users, items)
+    assert str(found.known.interactions.time.max()).startswith("2025-03-0")
+    assert found.update(interactions=later.slice(0, 2)).record["data"]["duplicates"] == 2
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ({"schema": "schema.toml"}, "schema is a Schema. Got str"),
+    ({"retrieval": {"width": 8}}, "retrieval is a Retrieval. Got dict"),
+    ({"user": "item"}, "three columns. Got \\['item', 'item'\\]")])
+def test_what_no_recommender_is_made_of(asked, told):
+    with pytest.raises(SchemaError, match=told):
+        Recommender(**{"schema": schema()} | asked)
+
+
 @pytest.mark.parametrize(("changes", "told"), [
     ({"weight": "w"}, "all count alike for a recommender. Got the weight 'w'"),
+    ({"group": "user"}, "drawn from its interactions. Got the schema's group = 'user'"),
     ({"label": wd.Label("taken", negatives_kept=0.5)}, "The label is made here.*Got 'taken' with settings"),
     ({"deep": wd.Deep(("user", "item", "club x genre"))}, "belong to the wide tower. Got 'club x genre' in the deep one")])
 def test_schemas_that_no_recommender_can_have_are_refused_before_training(changes, told):
@@ -341,6 +413,10 @@ def test_the_command_line_fits_evaluates_and_writes(tmp_path, monkeypatch, capsy
     assert pq.read_table("lists.parquet").num_rows == 2 * (USERS + 1)
     assert main(["recommend", "write", "found", "--out", "lists.parquet"]) == 2
     assert "exists" in capsys.readouterr().err
+    assert main(["recommend", "write", "found", "--out", "lists.csv"]) == 2
+    assert "--out names a Parquet file. Got 'lists.csv'" in capsys.readouterr().err
+    assert main(["recommend", "update", "found", "--interactions", "late.parquet", "--out", "newer", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["interactions"] == len(log)
     assert main(["recommend", "evaluate", "found", "early.parquet"]) == 2
     assert "Got 400, all known already" in capsys.readouterr().err
     assert main(["recommend", "evaluate", "found", "early.parquet", "--seen", "--k", "5", "--json"]) == 0

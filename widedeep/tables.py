@@ -25,11 +25,14 @@ from widedeep import csv_files, parquet_files
 from widedeep.atomic import file_sha256
 from widedeep.errors import DataError, first_line, unknown_names
 from widedeep.schema import Schema
-from widedeep.values import decoded, is_list, is_text
+from widedeep.values import decoded, is_list, is_number, is_text
 
 ROWS = 65_536
 GUESSES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 """What text may stand for where nothing is declared: the first type that fits every cell."""
+
+CODE = r"^[+-]?0[0-9]"
+"""Text that begins so is no number: 007 is not 7."""
 
 
 class Table(ABC):
@@ -375,7 +378,8 @@ class _Csv(Table):
         for texts in csv_files.texts(self.name, once):
             for column, text in zip(once, texts.columns):
                 cells = _stripped(text)
-                left[column] = [kind for kind in left[column] if fits(cells, kind)]
+                codes = pc.any(pc.match_substring_regex(cells, CODE)).as_py()
+                left[column] = [kind for kind in left[column] if fits(cells, kind) and not (codes and is_number(kind))]
                 filled |= {column} if cells.null_count < len(cells) else set()
         return {column: left[column][0] for column in filled if left[column]}
 

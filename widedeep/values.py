@@ -153,6 +153,15 @@ def kind_of_type(kind: pa.DataType, name: str) -> str:
                     + _remedy(kind))
 
 
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is of whole or decimal numbers.
+
+    >>> is_number(pa.int8()), is_number(pa.float32()), is_number(pa.bool_())
+    (True, True, False)
+    """
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether an Arrow type is text of any sort.
 

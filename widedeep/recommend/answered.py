@@ -25,22 +25,23 @@ KINDS = {"retrieval": Retrieval, "negatives": Negatives}
 
 def answered(arguments: argparse.Namespace) -> str:
     """Do what is asked; returns what is printed."""
-    found = {"fit": _fit, "evaluate": _evaluate, "write": _write}[arguments.action](arguments)
+    found = {"fit": _fit, "evaluate": _evaluate, "update": _update, "write": _write}[arguments.action](arguments)
     return json.dumps(found) if arguments.json else "\n".join(_lines(found))
 
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     check_target(arguments.out, arguments.force)
     built = {name: _built(name, section, arguments.settings) for name, section in options.settings(arguments.settings).items()}
-    found = Recommender(Schema.read(arguments.schema), user=arguments.user, item=arguments.item, time=arguments.time, **built,
-                        rank=not arguments.retrieval_only, valid=arguments.valid or None)
-    found.fit(arguments.interactions, arguments.users, arguments.items, seed=arguments.seed,
-              stream=arguments.stream)
+    found = Recommender(Schema.read(arguments.schema), user=arguments.user, item=arguments.item, time=arguments.time,
+                        unit=arguments.unit, **built, rank=not arguments.retrieval_only, valid=arguments.valid or None)
+    found.fit(arguments.interactions, arguments.users, arguments.items, seed=arguments.seed, stream=arguments.stream)
     found.save(arguments.out, force=arguments.force)
     told = {**found.record["data"], "retrieval_loss": found.record["retrieval"]["history"][-1]["loss"]}
     stopped = [stage for stage in ("retrieval", "ranker") if found.record.get(stage, {}).get("stopped") == "interrupt"]
     told |= {"stopped_early": " and ".join(stopped)} if stopped else {}
-    return told | ({"ranker": found.record["ranker"]["metrics"]} if found.ranker else {}) | {"out": arguments.out}
+    if found.ranker and found.record["ranker"]["metrics"]:
+        told |= {"ranker": found.record["ranker"]["metrics"], "temperature": found.next_item.temperature}
+    return told | {"out": arguments.out}
 
 
 def _built(name: str, section: dict[str, Any], path: str) -> Any:
@@ -53,6 +54,13 @@ def _built(name: str, section: dict[str, Any], path: str) -> Any:
 def _evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     return Recommender.load(arguments.recommender).evaluate(arguments.interactions, arguments.k, not arguments.seen,
                                                             arguments.depth, arguments.beside)
+
+
+def _update(arguments: argparse.Namespace) -> dict[str, Any]:
+    check_target(arguments.out, arguments.force)
+    found = Recommender.load(arguments.recommender).update(arguments.interactions, arguments.users, arguments.items)
+    found.save(arguments.out, force=arguments.force)
+    return found.record["data"] | {"out": arguments.out}
 
 
 def _write(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Baseline(ABC):
         −1 stands where nothing is left: k may be above the catalogue. With `exclude_seen`, what a user has had is left out.
         Raises: DataError for k below 1, and numbers that no user has.
         """
-        rows = self._rows(np.arange(self.users) if users is None else users, history)
+        rows = self._rows(None if users is None else users, history)
         size = max(1, BLOCK_BYTES // (BYTES_PER_SCORE * max(self.items, 1)))
         parts = [self._best(rows[start:start + size], k, exclude_seen) for start in range(0, rows.shape[0], size)]
         return np.concatenate(parts) if parts else np.zeros((0, k), np.int32)
@@ -76,9 +76,11 @@ class Baseline(ABC):
         """Which users are answered by popularity, since nothing else is known of them: bool (users,)."""
         return np.diff(self._rows(users, history).indptr) == 0
 
-    def _rows(self, users: ArrayLike, history: Interactions | None) -> sparse.csr_matrix:
+    def _rows(self, users: ArrayLike | None, history: Interactions | None) -> sparse.csr_matrix:
         """What users have done, a row each."""
-        users = np.asarray(users)
+        if not hasattr(self, "_seen"):
+            raise DataError(f"{type(self).__name__} answers once it is fitted. Got one that is not. Call fit.")
+        users = np.arange(self.users) if users is None else np.asarray(users)
         matrix = self._seen if history is None else _with_nobody(history)
         if matrix.shape[1] != self.items:
             raise DataError(f"history: its items have the numbers of the training. Got {matrix.shape[1]} items for "

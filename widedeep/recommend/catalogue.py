@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from widedeep.errors import DataError, WidedeepWarning, did_you_mean, first_line, unknown_names
+from widedeep.columns import Bucketized, Numeric
+from widedeep.errors import DataError, SchemaError, WidedeepWarning, did_you_mean, unknown_names
 from widedeep.recommend.histories import Histories
 from widedeep.recommend.interactions import Interactions, union
 from widedeep.recommend.lists import Popular
@@ -26,6 +27,7 @@ from widedeep.recommend.sides import HISTORY, Sides, column_of, reads_of
 from widedeep.rows import Bag
 from widedeep.schema import Schema
 from widedeep.tables import Table
+from widedeep.values import Place, numbers
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,27 @@ class Names:
     user: str
     item: str
     time: str | None = None
+    unit: str = "s"
+
+    def __post_init__(self) -> None:
+        if len(names := [name for name in (self.user, self.item, self.time) if name is not None]) > len(set(names)):
+            raise SchemaError(f"Users, items and times are three columns. Got {names}. Name each its own.")
+
+    def read(self, source: Any, **more: Any) -> Interactions:
+        """The interactions of a table with these columns; `Interactions` are checked and stay as they are.
+
+        Raises: DataError for interactions that a recommender cannot have: with weights, or timed otherwise than said.
+        """
+        found = source
+        if not isinstance(found, Interactions):
+            found = Interactions.of(source, user=self.user, item=self.item, time=self.time, unit=self.unit, **more)
+        if found.weight is not None:
+            raise DataError("Interactions all count alike for a recommender. Got some with weights. Make them without weight=.")
+        if (found.time is None) != (self.time is None):
+            got = "none with times" if found.time is None else "some with times"
+            raise DataError(f"Interactions have times if the recommender is told so. Got time={self.time!r} and {got}. Make "
+                            f"both alike.")
+        return found
 
 
 @dataclass(frozen=True)
@@ -51,12 +74,12 @@ class Known:
 
         Raises: DataError for ids that are missing or twice there; SchemaError for columns that nobody has.
         """
-        users, items = _features(schema, names.user, users), _features(schema, names.item, items)
-        if not isinstance(interactions, Interactions):
-            interactions = Interactions.of(interactions, user=names.user, item=names.item, time=names.time,
-                                           users=users[names.user] if len(users) else None,
-                                           items=items[names.item] if len(items) else None)
-        _check(interactions, names)
+        tables = [table if table is None or isinstance(table, Interactions) else Table.of(table)
+                  for table in (interactions, users, items)]
+        _refuse_strange_reads(schema, names, *tables)
+        users, items = _features(schema, names.user, tables[1]), _features(schema, names.item, tables[2])
+        interactions = names.read(tables[0], users=users[names.user] if len(users) else None,
+                                  items=items[names.item] if len(items) else None)
         users = _aligned(users, names.user, interactions.user_ids)
         items = _aligned(items, names.item, interactions.item_ids)
         return cls(names, Sides(schema, names.user, names.item, users, items), interactions)
@@ -74,10 +97,7 @@ class Known:
         users = _replaced(sides.schema, names.user, sides.users, users, found.user_numbers)
         items = _replaced(sides.schema, names.item, sides.items, items, found.item_numbers)
         if interactions is not None:
-            if not isinstance(interactions, Interactions):
-                interactions = Interactions.of(interactions, user=names.user, item=names.item, time=names.time)
-            _check(interactions, names)
-            found = found.joined(interactions)
+            found = found.joined(names.read(interactions))
         ids = (union(known, column_of(table, name).cast(known.type), name) for known, table, name in (
             (found.user_ids, users, names.user), (found.item_ids, items, names.item)))
         return Known.of(sides.schema, names, found.numbered(*ids), users, items)
@@ -113,26 +133,16 @@ class Known:
 
     @property
     def told(self) -> dict[str, int]:
-        """What was counted on the way; an item is without features if it has none of those that the schema reads."""
-        found, items = self.interactions, self.sides.items
-        bare = int(_bare(items, self.names.item).sum()) if items.num_columns > 1 else 0
+        """What was counted on the way; without features is who has none of those that the schema reads, if it reads any."""
+        found, bare = self.interactions, {}
+        for side, table, name in (("users", self.sides.users, self.names.user), ("items", self.sides.items, self.names.item)):
+            bare[f"{side}_without_features"] = int(_bare(table, name).sum()) if table.num_columns > 1 else 0
         return {"interactions": len(found), "users": found.users, "items": found.items, "duplicates": found.duplicates,
-                "out_of_order": found.unordered, "items_without_features": bare,
-                "items_never_taken": int((found.counts == 0).sum())}
+                "out_of_order": found.unordered, **bare, "items_never_taken": int((found.counts == 0).sum())}
 
     def taken(self, users: np.ndarray) -> Bag:
         """What users took; of a user without a number, −1, nothing."""
         return self.interactions.of_users(users)
-
-
-def _check(interactions: Interactions, names: Names) -> None:
-    """Raises: DataError for interactions that a recommender cannot have: with weights, or timed otherwise than said."""
-    if interactions.weight is not None:
-        raise DataError("Interactions all count alike for a recommender. Got some with weights. Make them without weight=.")
-    if (interactions.time is None) != (names.time is None):
-        got = "none with times" if interactions.time is None else "some with times"
-        raise DataError(f"Interactions have times if the recommender is told so. Got time={names.time!r} and {got}. Make both "
-                        f"alike.")
 
 
 def _features(schema: Schema, name: str, source: Any) -> pa.Table:
@@ -142,11 +152,40 @@ def _features(schema: Schema, name: str, source: Any) -> pa.Table:
     table = Table.of(source)
     table.require([name])
     found = table.read([name, *(column for column in table.columns if column in reads_of(schema) and column != name)])
-    ids = found[name]
-    if ids.null_count or len(ids.unique()) < len(ids):
-        raise DataError(f"{table.name}: each id of {name!r} has one row. Got {len(ids)} rows, {len(ids.unique())} ids and "
-                        f"{ids.null_count} missing ones. Keep one row of each.")
+    ids = found[name].combine_chunks()
+    if ids.null_count:
+        raise DataError(f"{table.name}: each row has its {name!r}. Got none in row {pc.index(ids.is_null(), True)}. Fill it in "
+                        f"or drop the row.")
+    if len(ids.unique()) < len(ids):
+        counts = ids.value_counts()
+        again = counts.field("values")[int(np.argmax(np.asarray(counts.field("counts")) > 1))]
+        raise DataError(f"{table.name}: each id of {name!r} has one row. Got {again.as_py()!r} twice, the second time in row "
+                        f"{np.flatnonzero(np.asarray(pc.equal(ids, again)))[1]}. Keep one row of each.")
+    _refuse_bad_numbers(schema, table)
     return found
+
+
+def _refuse_bad_numbers(schema: Schema, table: Table) -> None:
+    """Raises: DataError, naming the table, its column and row, for what is no number in a column that is declared as one."""
+    reads = {column.source or name for name, column in schema.columns.items() if isinstance(column, (Numeric, Bucketized))}
+    reads = [name for name in table.columns if name in reads]
+    for source_row, batch in table.numbered(reads) if reads else ():
+        with table.named():
+            for name in reads:
+                numbers(batch.column(name), Place(name, source_row), missing=schema.missing)
+
+
+def _refuse_strange_reads(schema: Schema, names: Names, interactions: Any, users: Table | None, items: Table | None) -> None:
+    """Raises: SchemaError for columns of the interactions, and for those that no table has, with the nearest that one has."""
+    ours, theirs = ([*table.columns] if table is not None else [] for table in (users, items))
+    known = {names.user, names.item, HISTORY, *ours, *theirs, *(f"{HISTORY}.{name}" for name in theirs if name != names.item)}
+    lost = [name for name in reads_of(schema) if name not in known]
+    if own := [name for name in lost if isinstance(interactions, Table) and name in interactions.columns]:
+        raise SchemaError(f"A recommender's schema reads what is known of users, items and histories: lists are made before "
+                          f"anybody asks. Got {own[0]!r}, a column of the interactions. Take it out of the schema.")
+    if lost:
+        raise SchemaError(unknown_names("The schema reads columns that neither users, items nor interactions give", lost,
+                                        sorted(known)))
 
 
 def _replaced(schema: Schema, name: str, old: pa.Table, source: Any, check: Callable[[Any], Any]) -> pa.Table:
@@ -161,12 +200,17 @@ def _replaced(schema: Schema, name: str, old: pa.Table, source: Any, check: Call
     _refuse_strangers(name, old.column_names, source)
     new = _features(schema, name, source)
     check(new[name])
-    try:
-        new = pa.table({column: new[column].cast(old.schema.field(column).type) for column in new.column_names
-                        if column in old.column_names})
-    except pa.ArrowException as error:
-        raise DataError(f"{name}: features are of the types that they had before. Got: {first_line(error)}. Convert "
-                        f"them.") from error
+    both = [column for column in new.column_names if column in old.column_names]
+    for column in both:
+        kind, before = new.schema.field(column).type, old.schema.field(column).type
+        if pa.types.is_floating(kind) and pa.types.is_integer(before):
+            old = old.set_column(old.schema.get_field_index(column), column, old[column].cast(kind))
+        try:
+            new[column].cast(old.schema.field(column).type)
+        except pa.ArrowException as error:
+            raise DataError(f"{source.name}: {column!r} has values of the type that it had before, {before}. Got {kind}. "
+                            f"Convert them.") from error
+    new = pa.table({column: new[column].cast(old.schema.field(column).type) for column in both})
     place = pc.index_in(new[name].combine_chunks(), value_set=old[name].combine_chunks())
     new = pa.table({column: new[column] if column in new.column_names else old[column].take(place)
                     for column in old.column_names})

@@ -32,6 +32,7 @@ def describe(command: argparse.ArgumentParser) -> None:
     write.add_argument("--users", help="a table of the users to answer, with their features (default: all that are known)")
     write.add_argument("--k", type=whole(1), default=10, help="items for each user (default 10)")
     write.add_argument("--force", action="store_true", help="replace --out if it exists")
+    _describe_update(_action(actions, "update", "More interactions, users or items, without training; into another folder."))
     for action in (evaluate, write):
         action.add_argument("--depth", type=whole(1), help="items retrieved for each user and ranked (default: as in training)")
         action.add_argument("--seen", action="store_true", help="what a user has already is recommended, and judged, too")
@@ -48,6 +49,8 @@ def _describe_fit(fit: argparse.ArgumentParser) -> None:
     for name in ("user", "item"):
         fit.add_argument(f"--{name}", default=name, metavar="COLUMN", help=f"the column of {name}s' ids (default {name})")
     fit.add_argument("--time", metavar="COLUMN", help="the column of times (default: rows are in order)")
+    fit.add_argument("--unit", choices=("s", "ms", "us", "ns", "D"), default="s",
+                     help="what times that are numbers count since 1970 (default s)")
     fit.add_argument("--settings", metavar="FILE", help="a TOML file with [retrieval] and [negatives]")
     fit.add_argument("--retrieval-only", action="store_true", help="train no ranker")
     fit.add_argument("--valid", type=_share, default=0.1,
@@ -57,6 +60,15 @@ def _describe_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--seed", type=whole(0), default=0, help="everything random follows from it (default 0)")
     fit.add_argument("--threads", type=whole(1), help="processor threads; 1 repeats a training bit for bit")
     fit.add_argument("--force", action="store_true", help="replace the recommender that --out holds")
+
+
+def _describe_update(update: argparse.ArgumentParser) -> None:
+    update.add_argument("recommender", help="a recommender's folder, which stays as it is")
+    update.add_argument("--out", required=True, help="the folder to write")
+    for name, what in (("interactions", "more interactions"), ("users", "new users, or new rows of known ones"),
+                       ("items", "new items, or new rows of known ones")):
+        update.add_argument(f"--{name}", help=f"a table of {what}")
+    update.add_argument("--force", action="store_true", help="replace the recommender that --out holds")
 
 
 def _share(text: str) -> float:
@@ -97,3 +109,5 @@ def check(arguments: argparse.Namespace) -> None:
     """Whatever can be said before TensorFlow starts. Raises: SchemaError for a settings file that is none."""
     if arguments.action == "fit":
         settings(arguments.settings)
+    if arguments.action == "write" and not arguments.out.endswith(".parquet"):
+        raise SchemaError(f"--out names a Parquet file. Got {arguments.out!r}. Let it end in .parquet.")

@@ -63,7 +63,8 @@ class Recommender:
 
     `schema` says what the ranker reads: columns of users, of items, and `history` (see `widedeep.recommend.sides`); its label
     is made here. `user`, `item` and `time` are columns of the interactions; the first two are in the tables of users and items
-    too. `valid` is the share of interactions that early stopping goes by. With `rank=False` there is no second stage.
+    too; times that are numbers count `unit`s since 1970: s, ms, us, ns or D. `valid` is the share of interactions that are held
+    out of both stages. With `rank=False` there is no second stage. `record["data"]` tells what was counted in the tables.
 
     >>> import pandas as pd, widedeep as wd
     >>> log = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": ["a", "b", "a", "c", "b", "c"], "time": range(6)})
@@ -74,12 +75,16 @@ class Recommender:
     (['model', 'popularity'], 'c')
     """
 
-    def __init__(self, schema: Schema, *, user: str = "user", item: str = "item", time: str | None = None,
+    def __init__(self, schema: Schema, *, user: str = "user", item: str = "item", time: str | None = None, unit: str = "s",
                  retrieval: Retrieval | None = None, negatives: Negatives | None = None, rank: bool = True,
                  valid: float | None = 0.1):
+        for name, asked, kind in (("schema", schema, Schema), ("retrieval", retrieval, Retrieval),
+                                  ("negatives", negatives, Negatives)):
+            if not isinstance(asked, kind) and (asked is not None or kind is Schema):
+                raise SchemaError(f"Recommender: {name} is a {kind.__name__}. Got {type(asked).__name__}. Make one.")
         if valid is not None and not 0 <= valid < 1:
             raise SchemaError(f"Recommender: valid is a share of the interactions below 1, 0 or None for none. Got {valid}.")
-        self.schema, self.names, self.settings = schema, Names(user, item, time), retrieval or Retrieval()
+        self.schema, self.names, self.settings = schema, Names(user, item, time, unit), retrieval or Retrieval()
         self.negatives, self.rank, self.valid = negatives or Negatives(), rank, valid
         self.ranker: WideDeep | None = None
         self.record: dict[str, Any] = {}
@@ -200,7 +205,7 @@ class Recommender:
             raise DataError(f"recommend: users are several ids, or a table of them. Got {users!r}. Give a list of "
                             f"ids, or read the table.")
         asked = known.user_ids if users is None else ids_like("user", users, known.user_ids)
-        for start, lists in self._answered(known.user_numbers(asked), k, exclude_seen, depth):
+        for start, lists in self._answered(known.user_numbers(asked), min(k, known.items), exclude_seen, depth):
             stop = start + len(lists.items)
             yield self._table(asked.slice(start, stop - start), lists)
 

@@ -82,7 +82,7 @@ def load(path: str | os.PathLike) -> Recommender:
         found.record = about["record"]
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
         retriever = _restored(found.settings, Known.of(schema, Names(**about["names"]), *tables), folder)
-        found.next_item = NextItem(**about["next_item"])
+        found.next_item = NextItem(**about.get("next_item", {}))
         return found.ready(retriever, artifact.load(folder / RANKER) if found.rank else None)
     except (DataError, SchemaError, KeyError, TypeError, ValueError, OSError, pa.ArrowException, SafetensorError) as error:
         raise ArtifactError(f"The recommender {str(folder)!r} cannot be read: {error} {AGAIN}") from error

@@ -73,6 +73,9 @@ class Sides:
         if self.schema.weight is not None:
             raise SchemaError(f"Interactions all count alike for a recommender. Got the weight {self.schema.weight!r}. Take it "
                               f"out of the schema.")
+        if role := next((role for role in ("group", "time") if getattr(self.schema, role) is not None), None):
+            raise SchemaError(f"What a recommender holds out is drawn from its interactions. Got the schema's {role} = "
+                              f"{getattr(self.schema, role)!r}, which says otherwise. Take it out of the schema.")
 
     def is_item(self, name: str) -> bool:
         """Whether a column of the schema, not a cross, reads the items' table."""
