@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from record import RESULTS, committed, table, where
+from widedeep.recommend.negatives import Negatives
+from widedeep.recommend.retrieval import Retrieval
 
+MEANINGS = Path(__file__).parent.parent / "docs" / "making" / "recommender.toml"
 COMMANDS = {"movielens": "python benchmarks/movielens.py --data PATH --save",
             "recommend_calibration": "python benchmarks/recommend_calibration.py --data PATH --save",
             "recommend_world_towers": "python benchmarks/recommend_world.py --save",
@@ -62,10 +69,11 @@ def recommender_speed() -> str:
             (f"peak memory of writing lists for {about['users'] // 10:,} users, and for {10 * about['users']:,}", "the same",
              f"{about['peak_gb']['write_tenth']:.2f} GB, {about['peak_gb']['write_tenfold']:.2f} GB")]
     hidden = " and ".join(map(str, about["hidden"]))
-    size = (f"The ranker has {parameters:,} parameters, hidden layers of {hidden} units, embeddings of {about['width']}, and "
-            f"each of the last {about['history']} items crossed with the candidate. Users and items are encoded once; a pair "
-            f"adds two halves of the first layer, which is exact. An epoch is the median of three; training both held "
-            f"{about['peak_gb']['fit_retrieval']:.2f} GB at most. {where(result)}.{_before(result)}")
+    size = (f"The ranker, trained on {about['ranked']:,} interactions, has {parameters:,} parameters, hidden layers of "
+            f"{hidden} units, embeddings of {about['width']}, and each of the last {about['history']} items crossed with the "
+            f"candidate. Users and items are encoded once; a pair adds two halves of the first layer, which is exact. An epoch "
+            f"is the median of three; training both held {about['peak_gb']['fit_retrieval']:.2f} GB at most. {where(result)}."
+            f"{_before(result)}")
     return f"{table('figure | wanted | measured', *rows)}\n\n{size}"
 
 
@@ -86,6 +94,19 @@ def recommender_calibration() -> str:
             f"alike would have a log loss of {result['uniform_log_loss']:.3f}. Means of {result['seeds']} seeds, 95 % "
             f"intervals over users; {where(result)}.")
     return f"{table(f'system | temperature | {heads} | log loss of what came', *rows)}\n\n{said}"
+
+
+def recommender_settings() -> str:
+    """Every setting of both stages with its default; a setting without its meaning is an error."""
+    told, rows = tomllib.loads(MEANINGS.read_text(encoding="utf-8")), []
+    for section, kind in (("retrieval", Retrieval), ("negatives", Negatives)):
+        for one in fields(kind):
+            default = json.dumps(list(one.default) if isinstance(one.default, tuple) else one.default)
+            shown = "–" if default == "null" else f"`{default}`"
+            rows.append((f"`[{section}]`", f"`{one.name}`", shown, told[section].pop(one.name)))
+    if left := {name for meanings in told.values() for name in meanings}:
+        raise ValueError(f"{MEANINGS}: there are no such settings: {sorted(left)}.")
+    return table("section | setting | default | what it is", *rows)
 
 
 def _result(name: str) -> dict[str, Any] | None:
@@ -150,4 +171,4 @@ def _before(result: Mapping[str, Any]) -> str:
 
 
 RECOMMEND_BLOCKS: dict[str, Callable[[], str]] = {one.__name__: one for one in (
-    recommender_films, recommender_calibration, recommender_world, recommender_speed)}
+    recommender_settings, recommender_films, recommender_calibration, recommender_world, recommender_speed)}

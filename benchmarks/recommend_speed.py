@@ -56,9 +56,9 @@ def measured(quick: bool = False) -> dict[str, Any]:
     size = QUICK if quick else FULL
     log, users, items = world(size["users"], size["items"], size["ranked"])
     found = Recommender(schema(), time="time", retrieval=Retrieval(epochs=1), valid=None).fit(log, users, items)
-    found.lists(np.arange(min(512, size["users"])))
+    found.recommend(np.arange(min(512, size["users"])))
     started = time.perf_counter()
-    found.lists(np.arange(size["users"]))
+    found.recommend(np.arange(size["users"]))
     seconds = time.perf_counter() - started
     peaks = {"fit": peak(), "write_tenth": written(found, size["users"] // 10, 1),
              "write_tenfold": written(found, size["users"], 10)}
