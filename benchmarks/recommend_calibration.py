@@ -22,7 +22,8 @@ from widedeep.recommend import splits
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.histories import Histories
 from widedeep.recommend.lists import shares
-from widedeep.recommend.recommender import AT_ONCE, Recommender
+from widedeep.recommend.ranker import AT_ONCE
+from widedeep.recommend.recommender import Recommender
 from widedeep.rows import Bag
 
 NAME, FIRST = "recommend_calibration", (1, 10, 100)
@@ -85,9 +86,10 @@ def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
             scores, came = said_and_came(recommender, histories, events)
             ranked = came.any(1) & recommender.retriever.described(
                 histories.user[events], histories.before(events, len(histories.user)))
-            raw = (scores[ranked] - recommender.next_item.shift) * recommender.next_item.temperature
+            next_item = recommender.ranker.next_item
+            raw = (scores[ranked] - next_item.shift) * next_item.temperature
             runs.append((shares(scores[ranked]), shares(raw), came[ranked], histories.user[events[ranked]]))
-            temperatures.append(recommender.next_item.temperature)
+            temperatures.append(next_item.temperature)
         chances, raw, came, users = (np.concatenate(part) for part in zip(*runs))
         systems[system] = judged(chances, came, users) | {
             "raw": judged(raw, came, users), "events": len(users) / seeds, "users": len(np.unique(users)),

@@ -62,7 +62,7 @@ def measured(quick: bool = False) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     peaks = {"fit": peak(), "write_tenth": written(found, size["users"] // 10, 1),
              "write_tenfold": written(found, size["users"], 10)}
-    parameters = {tower: part["allocated"] for tower, part in found.ranker.record["parameters"].items()}
+    parameters = {tower: part["allocated"] for tower, part in found.ranker.model.record["parameters"].items()}
     log, users, items = world(size["users"], size["items"], size["interactions"])
     towers = Recommender(schema(), time="time", retrieval=Retrieval(epochs=3), rank=False).fit(log, users, items)
     epochs = [epoch["seconds"] for epoch in towers.record["retrieval"]["history"]]

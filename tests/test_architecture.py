@@ -47,7 +47,7 @@ BELOW_THE_WALL = ["_keras", "estimator_arguments", "feature_columns", "hashing",
                   "serving.forward", "serving.scorer", "explanations.names", "explanations.weights", "explanations.neighbours",
                   "explanations.split", "explanations.row", "explanations.importance", "explanations.explain",
                   "recommend.index", "recommend.retrieval", "recommend.retriever", "recommend.ranked_rows", "recommend.pairs",
-                  "recommend.recommender", "recommend.evaluated", "recommend.saved", "recommend.answered",
+                  "recommend.ranker", "recommend.recommender", "recommend.evaluated", "recommend.saved", "recommend.answered",
                   "comparison.scoring", "comparison.golden_rows", "comparison.latency", "comparison.compare",
                   "ablation.trees", "ablation.runs", "ablation.trials", "ablation.jobs",
                   "ablation.ablate", "ablation.tune", "installs.rankers", "installs.acquire", "cli", "__main__"]

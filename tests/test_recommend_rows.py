@@ -140,10 +140,11 @@ def test_what_is_held_out_no_stage_is_trained_on(monkeypatch):
     found = Recommender(SCHEMA, time="time", retrieval=Retrieval(epochs=1), valid=0.4).fit(log())
     assert 150 < seen["held"].sum() < 240
     assert set(seen["towers"].tolist()) == set(np.flatnonzero(~seen["held"]).tolist())
-    assert found.next_item.interactions == pytest.approx(seen["held"].sum(), abs=60) and found.next_item.temperature != 1
-    assert found.record["next_item"]["temperature"] == found.next_item.temperature
+    said = found.ranker.next_item
+    assert said.interactions == pytest.approx(seen["held"].sum(), abs=60) and said.temperature != 1
+    assert found.record["next_item"]["temperature"] == said.temperature
     none = Recommender(SCHEMA, time="time", retrieval=Retrieval(epochs=1), valid=None).fit(log())
-    assert none.next_item == NextItem()
+    assert none.ranker.next_item == NextItem()
 
 
 @given(st.floats(0.2, 5), st.floats(-2, 2))

@@ -279,7 +279,7 @@ def test_rows_made_anew_in_every_epoch_teach_the_same(fitted):
 
 def test_new_features_of_users_leave_what_was_encoded_of_items(fitted):
     other = fitted.update(users=pa.table({"user": ["u0", "new"], "club": ["go", None]}))
-    assert other.item_part is fitted.item_part and other.retriever.index is fitted.retriever.index
+    assert other.ranker.item_part is fitted.ranker.item_part and other.retriever.index is fitted.retriever.index
     assert other.record["data"]["users"] == fitted.record["data"]["users"] + 1
     assert other.recommend(["new"], k=1)["source"].to_pylist() == ["popularity"]
     number = pd.DataFrame({"user": ["new"], "club": [float("nan")]})
@@ -300,6 +300,8 @@ def test_what_cannot_be_asked(fitted, asked, told):
 def test_what_must_be_there_first():
     with pytest.raises(DataError, match="answers once it is fitted"):
         new().recommend(["u0"])
+    with pytest.raises(DataError, match="answers once it is fitted"):
+        new().update(users=tables()[1])
     log, users, items = tables()
     with pytest.raises(DataError, match="each id of 'item' has one row. Got 0 twice, the second time in row 30"):
         new().fit(log, users, pa.concat_tables([items, items.slice(0, 2)]))

@@ -40,7 +40,7 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     stopped = [stage for stage in ("retrieval", "ranker") if found.record.get(stage, {}).get("stopped") == "interrupt"]
     told |= {"stopped_early": " and ".join(stopped)} if stopped else {}
     if found.ranker and found.record["ranker"]["metrics"]:
-        told |= {"ranker": found.record["ranker"]["metrics"], "temperature": found.next_item.temperature}
+        told |= {"ranker": found.record["ranker"]["metrics"], "temperature": found.ranker.next_item.temperature}
     return told | {"out": arguments.out}
 
 

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,17 @@ import pyarrow.parquet as pq
 from widedeep import run
 from widedeep.atomic import check_target, whole_file
 from widedeep.errors import DataError, SchemaError
-from widedeep.model import WideDeep
 from widedeep.recommend import index, ranked_rows, retrieval
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.interactions import Interactions, ids_like
-from widedeep.recommend.lists import SOURCES, Lists, shares
+from widedeep.recommend.lists import SOURCES, Lists
 from widedeep.recommend.negatives import Negatives
-from widedeep.recommend.next_item import NextItem
-from widedeep.recommend.pairs import Pairs
+from widedeep.recommend.ranker import AT_ONCE, Ranker
 from widedeep.recommend.retrieval import Retrieval
 from widedeep.recommend.retriever import Retriever, Trained
 from widedeep.rows import Bag
 from widedeep.schema import Schema
 from widedeep.tables import Table
-
-AT_ONCE = 256
-"""Users who are answered at once."""
-
-MOST_HELD = 4_096
-"""So many held-out interactions say how far scores can be trusted."""
 
 GROUP = 65_536
 """Rows of a Parquet file that are written together."""
@@ -86,7 +78,7 @@ class Recommender:
             raise SchemaError(f"Recommender: valid is a share of the interactions below 1, 0 or None for none. Got {valid}.")
         self.schema, self.names, self.settings = schema, Names(user, item, time, unit), retrieval or Retrieval()
         self.negatives, self.rank, self.valid = negatives or Negatives(), rank, valid
-        self.ranker: WideDeep | None = None
+        self.ranker: Ranker | None = None
         self.record: dict[str, Any] = {}
 
     def fit(self, interactions: Any, users: Any = None, items: Any = None, *, seed: int = 0, progress: bool | None = None,
@@ -112,14 +104,11 @@ class Recommender:
         retriever, ranker = Retriever(self.settings, known, trained, towers), None
         if self.rank:
             train, valid = ranked_rows.rows(retriever, self.negatives, held, seed)
-            schema = replace(self.schema, group=None, time=None, training=replace(self.schema.training, split="random"))
-            ranker = run.fit(schema, train, valid=valid, seed=seed, progress=progress, stream=stream)
-            record["ranker"] = ranker.record
-        self.record, self.next_item = record, NextItem()
-        self.ready(retriever, ranker)
-        if ranker is not None:
-            self.next_item = self._calibrated(np.flatnonzero(held))
-            record["next_item"] = self.next_item._asdict()
+            model = run.fit(self.schema, train, valid=valid, seed=seed, progress=progress, stream=stream)
+            ranker = Ranker(model, retriever, self.negatives)
+            ranker.held_to(np.flatnonzero(held))
+            record |= {"ranker": model.record, "next_item": ranker.next_item._asdict()}
+        self.retriever, self.ranker, self.record = retriever, ranker, record
         return self
 
     def _held_out(self, rows: int, seed: int) -> np.ndarray:
@@ -128,29 +117,6 @@ class Recommender:
         if held.all():
             raise DataError(f"Interactions must be left to train on. Got {rows}, all held out by valid={self.valid}. Lower it.")
         return held
-
-    def _calibrated(self, held: np.ndarray) -> NextItem:
-        """What the scores before interactions that no stage saw say of those that came."""
-        scores, places = [], []
-        histories, depth = self.known.histories, self.negatives.depth
-        for start in range(0, min(len(held), MOST_HELD), AT_ONCE):
-            rows = held[start:start + AT_ONCE]
-            users, had = histories.user[rows], histories.before(rows, len(histories.user))
-            found = self._ranked(users, had, self.retriever.brought(users, depth, taken=had), depth)
-            hit = (found.items == histories.taken.flat[rows][:, None])[described := self.retriever.described(users, had)]
-            scores.append(found.scores[described])
-            places.append(np.where(hit.any(axis=1), hit.argmax(axis=1), -1))
-        return NextItem.found(np.concatenate(scores), np.concatenate(places)) if scores else NextItem()
-
-    def ready(self, retriever: Retriever, ranker: WideDeep | None) -> Recommender:
-        """Take over both stages, encode every item for the ranker, once, and return itself."""
-        self.retriever, self.ranker = retriever, ranker
-        if ranker is not None:
-            nobody, items = Bag(np.zeros(0, np.int32), np.zeros(2, np.int64)), retriever.items()
-            reference = retriever.user_rows(np.array([-1]), nobody)
-            self.pairs = Pairs(ranker, self.known.sides, reference, items.slice(0, 1))
-            self.item_part = self.pairs.items(items)
-        return self
 
     @property
     def known(self) -> Known:
@@ -164,15 +130,14 @@ class Recommender:
         and histories. An id's new row replaces the old one, in the columns that the new table has.
         Raises: DataError as `fit` does.
         """
-        retriever = self.retriever.extended(interactions, users, items)
-        other = Recommender(self.schema, **asdict(self.names), retrieval=self.settings, negatives=self.negatives,
-                            rank=self.rank, valid=self.valid)
-        other.record, other.next_item = self.record | {"data": retriever.known.told}, self.next_item
-        if retriever.index is not self.retriever.index:
-            return other.ready(retriever, self.ranker)
-        other.retriever, other.ranker = retriever, self.ranker
-        if self.ranker is not None:
-            other.pairs, other.item_part = self.pairs, self.item_part
+        old, names = self.ranker, self.known.names
+        other = Recommender(self.schema, **asdict(names), retrieval=self.settings, negatives=self.negatives, rank=self.rank,
+                            valid=self.valid)
+        other.retriever = self.retriever.extended(interactions, users, items)
+        other.record = self.record | {"data": other.known.told}
+        if old is not None:
+            same = other.retriever.index is self.retriever.index
+            other.ranker = Ranker(old.model, other.retriever, old.negatives, old.next_item, before=old if same else None)
         return other
 
     def recommend(self, users: Any = None, k: int = 10, exclude_seen: bool = True, depth: int | None = None) -> pa.Table:
@@ -306,17 +271,7 @@ class Recommender:
         found = self.retriever.brought(users, max(ranked, self.negatives.depth) + most, exclude_seen, taken)
         if self.ranker is None:
             return found
-        return self._ranked(users, taken, found, ranked, None if exclude_seen else index.within(found.items, taken))
-
-    def _ranked(self, users: np.ndarray, taken: Bag, found: Lists, count: int, seen: np.ndarray | None = None) -> Lists:
-        """The first `count` of what retrieval brings, ranked; all of it says by what law negatives were drawn."""
-        offset = self.negatives.offset(self.retriever.trained.items, found.items, found.scores, taken, seen)[:, :count]
-        items, sources = found.items[:, :count], found.sources[:, :count]
-        part = self.pairs.users(self.retriever.user_rows(users, taken))
-        scores = self.next_item.applied(self.pairs.logits(part, self.item_part, items) + offset)
-        scores = np.where(items < 0, -np.inf, scores)
-        order = np.argsort(-scores, axis=1, kind="stable")
-        return Lists(*(np.take_along_axis(one, order, 1) for one in (items, scores, sources, shares(scores))))
+        return self.ranker.ranked(users, taken, found, ranked, None if exclude_seen else index.within(found.items, taken))
 
 
 def _check(k: int, depth: int | None) -> None:

@@ -27,6 +27,7 @@ from widedeep.manifest import AGAIN, SCHEMA, check_target, read_manifest, write_
 from widedeep.recommend.catalogue import Known, Names
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.next_item import NextItem
+from widedeep.recommend.ranker import Ranker
 from widedeep.recommend.recommender import Recommender
 from widedeep.recommend.retrieval import SIDES, Retrieval, restored
 from widedeep.recommend.retriever import Retriever, Trained
@@ -58,14 +59,14 @@ def save(recommender: Recommender, path: str | os.PathLike, *, force: bool = Fal
         (folder / RETRIEVAL).touch()
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / RETRIEVAL)
         if recommender.ranker is not None:
-            artifact.save(recommender.ranker, folder / RANKER)
+            artifact.save(recommender.ranker.model, folder / RANKER)
         write_manifest(folder, recommender.schema.fingerprint, {})
 
 
 def _about(recommender: Recommender) -> dict[str, Any]:
     return {"names": asdict(recommender.names), "retrieval": asdict(recommender.settings),
             "negatives": asdict(recommender.negatives), "rank": recommender.ranker is not None, "valid": recommender.valid,
-            "next_item": recommender.next_item._asdict(), "record": recommender.record}
+            "next_item": recommender.ranker and recommender.ranker.next_item._asdict(), "record": recommender.record}
 
 
 def load(path: str | os.PathLike) -> Recommender:
@@ -82,8 +83,10 @@ def load(path: str | os.PathLike) -> Recommender:
         found.record = about["record"]
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
         retriever = _restored(found.settings, Known.of(schema, Names(**about["names"]), *tables), folder)
-        found.next_item = NextItem(**about.get("next_item", {}))
-        return found.ready(retriever, artifact.load(folder / RANKER) if found.rank else None)
+        found.retriever = retriever
+        if found.rank:
+            found.ranker = Ranker(artifact.load(folder / RANKER), retriever, found.negatives, NextItem(**about["next_item"]))
+        return found
     except (DataError, SchemaError, KeyError, TypeError, ValueError, OSError, pa.ArrowException, SafetensorError) as error:
         raise ArtifactError(f"The recommender {str(folder)!r} cannot be read: {error} {AGAIN}") from error
 
