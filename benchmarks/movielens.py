@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--no-speed", action="store_true", help="leave out what is measured on made-up users and items")
     chosen = cells.asked(parser)
     log, likes = tables(chosen.data)
-    data = Table.of(likes.interactions).fingerprint(["user", "item", "timestamp"])
+    data = "-".join(Table.of(one).fingerprint(one.column_names)[:16] for one in (likes.interactions, likes.items))
     found, settings, every = study(chosen, arms.systems(), partial(perform, chosen.data), NAME, data)
     read = parts(log)["test"]
     told = {name: {"train": len(one.train), "test": len(one.test), "users": len(one.users),

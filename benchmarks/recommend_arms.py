@@ -21,8 +21,8 @@ from widedeep.recommend.retrieval import Retrieval
 
 CUTS, DEPTH = (10, 100), 500
 CHOSEN_BY, KEPT = "ndcg@10", ("ndcg@10", "recall@100")
-LAW = "what was not taken strictly before"
-"""What negatives are drawn from: cells that do not say so were computed under another law."""
+LAW = "what was not taken strictly before; nothing of what is held out"
+"""What negatives are drawn from, and counted: what does not say so was computed under another law."""
 RANKERS = {"two-tower + wide": "wide", "two-tower + deep": "deep", "two-tower + joint": "joint"}
 TWO_TOWER = "two-tower"
 TRAINED = (TWO_TOWER, *RANKERS)
@@ -184,7 +184,7 @@ def leads(scored: Mapping[str, statistics.Scored]) -> dict[str, dict[str, Any]]:
     best of all with the best of the other kind is told (`ahead of`): chosen by the means that are compared, of all such pairs.
     """
     plain, ours = ([system for system in scored if (system in TRAINED) is which] for which in (False, True))
-    pairs = [(one, "over popularity", "popularity") for one in plain if one != "popularity"]
+    pairs = [(one, "over popularity", "popularity") for one in plain if one != "popularity" and "popularity" in plain]
     pairs += [(one, "over two-tower", TWO_TOWER) for one in ours if one in RANKERS and TWO_TOWER in scored]
     pairs += [(one, "over popularity" if other == "popularity" else "over", other) for one in ours for other in plain]
     family = {pair: statistics.compare(*matched(scored[pair[0]], scored[pair[2]])) for pair in pairs}
@@ -213,13 +213,13 @@ def estimate(one: statistics.Scored) -> dict[str, Any]:
 
 def matched(one: statistics.Scored, other: statistics.Scored) -> tuple[statistics.Scored, statistics.Scored]:
     """The same with as many runs, two at least: a system without seeds gives the same lists under each."""
-    def of(scored: statistics.Scored, seeds: tuple[int, ...]) -> statistics.Scored:
-        if len(scored.seeds) == len(seeds):
-            return scored
-        return statistics.Scored(seeds, np.repeat(scored.values, len(seeds)), np.repeat(scored.influences, len(seeds), 0))
+    def of(scored: statistics.Scored) -> statistics.Scored:
+        places = [0 if len(scored.seeds) == 1 else scored.seeds.index(seed) for seed in seeds]
+        return statistics.Scored(seeds, scored.values[places], scored.influences[places])
 
-    seeds = max(one.seeds, other.seeds, (0, 1), key=len)
-    return of(one, seeds), of(other, seeds)
+    longest = max(one.seeds, other.seeds, (0, 1), key=len)
+    seeds = tuple(seed for seed in longest if all(len(some.seeds) == 1 or seed in some.seeds for some in (one, other)))
+    return of(one), of(other)
 
 
 def _scored(runs: Sequence[Mapping[str, Any]], values: str, name: str) -> statistics.Scored:

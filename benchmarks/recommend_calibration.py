@@ -61,6 +61,11 @@ def ratio(said: np.ndarray, came: np.ndarray, users: np.ndarray) -> dict[str, fl
     return {"mean": float(value), "low": found.low, "high": found.high}
 
 
+def whole(said: np.ndarray, came: np.ndarray, users: np.ndarray) -> dict[str, Any]:
+    """What the chances of 500 films added up to, and how often the next film was one of them."""
+    return {"said": float(said.mean()), "came": float(came.mean()), "ratio": ratio(said, came, users)}
+
+
 def judged(chances: np.ndarray, came: np.ndarray, users: np.ndarray) -> dict[str, Any]:
     """Mean log loss of the film that came, and by length of list what was said, how often it came, and the ratio."""
     first = {str(k): {"said": float(chances[:, :k].sum(1).mean()), "came": float(came[:, :k].sum(1).mean()),
@@ -79,7 +84,7 @@ def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
     settings = record.committed("movielens")["settings"]
     systems = {}
     for system in arms.RANKERS:
-        runs, temperatures = [], []
+        runs, wholes, temperatures = [], [], []
         for seed in range(seeds):
             cell = arms.Cell(NAME, "validation", system, movielens.QUICK if quick else settings[system], seed)
             recommender = arms.fitted(cell, likes.schema, cut.train, likes.items).recommender
@@ -90,9 +95,12 @@ def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
             raw = (scores[ranked] - next_item.shift) * next_item.temperature
             runs.append((shares(scores[ranked]), shares(raw), came[ranked], histories.user[events[ranked]]))
             temperatures.append(next_item.temperature)
+            asked = recommender.retriever.described(histories.user[events], histories.before(events, len(histories.user)))
+            wholes.append((np.exp(scores[asked]).sum(1), came[asked].any(1).astype(float), histories.user[events[asked]]))
         chances, raw, came, users = (np.concatenate(part) for part in zip(*runs))
         systems[system] = judged(chances, came, users) | {
-            "raw": judged(raw, came, users), "events": len(users) / seeds, "users": len(np.unique(users)),
+            "raw": judged(raw, came, users), "whole": whole(*(np.concatenate(part) for part in zip(*wholes))),
+            "events": len(users) / seeds, "users": len(np.unique(users)),
             "temperature": float(np.mean(temperatures))}
     return {"figures": {f"said_to_came_{k}": {name: one["first"][str(k)]["ratio"]["mean"] for name, one in systems.items()}
                         for k in FIRST},
@@ -115,6 +123,7 @@ def show(result: dict[str, Any]) -> None:
     for system, one in result["systems"].items():
         print(f"{system}: log loss {one['log_loss']:.3f}, raw {one['raw']['log_loss']:.3f} (500 films alike: "
               f"{result['uniform_log_loss']:.3f}), temperature {one['temperature']:.2f}")
+        print(f"  all of the list: said {one['whole']['said']:.3f}, came {one['whole']['came']:.3f}")
         for k, row in one["first"].items():
             raw = one["raw"]["first"][k]["ratio"]["mean"]
             print(f"  first {k:>3}: said {row['said']:.3f}, came {row['came']:.3f}, ratio {row['ratio']['mean']:.2f} "

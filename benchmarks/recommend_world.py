@@ -113,12 +113,13 @@ def by_truth(known: World, log: Interactions, system: Any) -> dict[str, Any]:
 
 
 def by_world(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each system and seed one cell, whose values are the worlds' means."""
-    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    """For each system and seed one cell, whose values are the means of those worlds in which all of them are there."""
+    runs = {(cell["system"], cell["seed"]): {} for cell in found}
     for cell in found:
-        runs.setdefault((cell["system"], cell["seed"]), []).append(cell["values"])
+        runs[cell["system"], cell["seed"]][cell["number"]] = cell["values"]
+    whole = sorted(set.intersection(*(set(worlds) for worlds in runs.values())))
     return [{"part": "test", "system": system, "seed": seed,
-             "values": {name: [float(np.mean(values[name])) for values in worlds] for name in NAMES}}
+             "values": {name: [float(np.mean(worlds[number][name])) for number in whole] for name in NAMES}}
             for (system, seed), worlds in runs.items()]
 
 

@@ -132,19 +132,42 @@ def test_no_history_depends_on_the_order_of_a_tables_rows(order):
     assert one.before(every, 4).flat.tolist() == other.before(every, 4).flat.tolist()
 
 
-def test_what_is_held_out_no_stage_is_trained_on(monkeypatch):
-    seen = {}
-    fit, rows = retrieval.fit, ranked_rows.rows
-    monkeypatch.setattr(retrieval, "fit", lambda *given: seen.update(towers=given[-1]) or fit(*given))
-    monkeypatch.setattr(ranked_rows, "rows", lambda *given: seen.update(held=given[2]) or rows(*given))
-    found = Recommender(SCHEMA, time="time", retrieval=Retrieval(epochs=1), valid=0.4).fit(log())
-    assert 150 < seen["held"].sum() < 240
-    assert set(seen["towers"].tolist()) == set(np.flatnonzero(~seen["held"]).tolist())
+def test_what_is_held_out_no_stage_is_trained_on():
+    """Other items in the held rows of users who took nothing after them: the same towers, the same negatives' law."""
+    frame = log().assign(time=np.tile(np.arange(12), USERS))
+    asked = {"time": "time", "retrieval": Retrieval(epochs=1, batch=64), "valid": 0.4}
+    known = Known.of(SCHEMA, NAMES, frame)
+    found = Recommender(SCHEMA, **asked).fit(frame, progress=False)
+    held = found._held_out(len(frame), 0)
+    histories = known.histories
+    alone = np.append(histories.user[1:] != histories.user[:-1], True) & (histories.since == np.arange(len(held)))
+    rows = np.flatnonzero(held & alone)
+    assert len(rows) > 5 and 150 < held.sum() < 240
+    items = histories.taken.flat.copy()
+    for row in rows:
+        his = set(items[histories.user == histories.user[row]])
+        items[row] = next(item for item in range(ITEMS) if item not in his)
+    other = pd.DataFrame({"user": histories.user, "item": items, "time": histories.time})
+    again = Recommender(SCHEMA, **asked).fit(other, progress=False)
+    for mine, theirs in zip(found.retriever.trained, again.retriever.trained):
+        assert mine.tolist() == theirs.tolist()
+    for name, weights in found.retriever.towers.state().items():
+        assert weights == pytest.approx(again.retriever.towers.state()[name], abs=1e-4), name   # several threads
     said = found.ranker.next_item
-    assert said.interactions == pytest.approx(seen["held"].sum(), abs=60) and said.temperature != 1
-    assert found.record["next_item"]["temperature"] == said.temperature
-    none = Recommender(SCHEMA, time="time", retrieval=Retrieval(epochs=1), valid=None).fit(log())
-    assert none.ranker.next_item == NextItem()
+    assert 150 < said.interactions <= held.sum() and found.record["next_item"]["temperature"] == said.temperature != 1
+    assert Recommender(SCHEMA, **asked | {"valid": None}).fit(frame).ranker.next_item == NextItem()
+
+
+def test_chances_of_a_list_add_up_to_how_often_the_next_item_is_in_it_where_items_are_rarely_taken():
+    rng, items = np.random.default_rng(0), 1_500
+    frame = pd.DataFrame({"user": np.repeat(np.arange(400), 8), "item": rng.integers(0, items, 3_200),
+                          "time": np.tile(np.arange(8), 400)})
+    columns = {name: wd.Categorical() for name in ("user", "item")}
+    schema = wd.Schema(wd.Label("taken"), columns, wide=wd.Wide(("item",)), training=wd.Training(epochs=1, batch=256))
+    found = Recommender(schema, time="time", retrieval=Retrieval(epochs=1, width=4, embedding=4), valid=0.4,
+                        negatives=Negatives(depth=300)).fit(frame)
+    lists = found.lists(np.arange(400), 300, depth=300)
+    assert np.exp(lists.scores).sum(1).mean() == pytest.approx(300 / items, rel=0.25)
 
 
 @given(st.floats(0.2, 5), st.floats(-2, 2))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 FEWEST = 100
-"""Of fewer interactions nothing is learned."""
+"""Fewer interactions say nothing."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 
@@ -20,7 +20,8 @@ COLDEST, HOTTEST = 0.05, 20.0
 class NextItem(NamedTuple):
     """A score s becomes s ÷ `temperature` + `shift`: the log of the chance to be what the user takes next.
 
-    `interactions`: on how many it was found; 0 where it was not, and scores stay as they are.
+    `interactions`: on how many it was found; 0 where it was not, and scores stay as they are. The temperature is 1 where what
+    was taken stood in fewer than 100 of the lists.
     """
 
     temperature: float = 1.0
@@ -39,20 +40,20 @@ class NextItem(NamedTuple):
         (2.0, [0.6, 0.4])
         """
         some = np.isfinite(scores).any(axis=1)
-        scores, place = scores[some], place[some]
+        scores, place, temperature = scores[some], place[some], 1.0
         there = place >= 0
-        if there.sum() < FEWEST:
+        if not there.any() or len(there) < FEWEST:
             return cls()
-        ours, taken = scores[there], place[there]
+        if there.sum() >= FEWEST:
+            ours, taken = scores[there], place[there]
 
-        def loss(log_temperature: float) -> float:
-            scaled = ours / np.exp(log_temperature)
-            return float((_log_sums(scaled) - scaled[np.arange(len(taken)), taken]).mean())
+            def loss(log_temperature: float) -> float:
+                scaled = ours / np.exp(log_temperature)
+                return float((_log_sums(scaled) - scaled[np.arange(len(taken)), taken]).mean())
 
-        best = minimize_scalar(loss, bounds=np.log([COLDEST, HOTTEST]), method="bounded").x
-        temperature = float(np.exp(best))
-        whole = np.exp(_log_sums(scores / temperature)).mean()
-        return cls(temperature, float(np.log(there.mean() / whole)), int(there.sum()))
+            temperature = float(np.exp(minimize_scalar(loss, bounds=np.log([COLDEST, HOTTEST]), method="bounded").x))
+        whole = _log_sums((_log_sums(scores / temperature))[None])[0] - np.log(len(scores))
+        return cls(temperature, float(np.log(there.mean()) - whole), len(there))
 
     def applied(self, scores: np.ndarray) -> np.ndarray:
         """Scores of any shape, made to hold; their order stays."""

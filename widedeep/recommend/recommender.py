@@ -94,13 +94,13 @@ class Recommender:
         index.check(self.settings.index)
         known = Known.of(self.schema, self.names, interactions, users, items)
         known.check_histories()
-        log = known.interactions
-        held = self._held_out(len(log), seed)
-        towers, history = retrieval.fit(self.settings, known.sides, known.histories, known.popularity, seed, progress,
-                                        np.flatnonzero(~held))
+        held, log = self._held_out(len(known.interactions), seed), known.histories
+        seen = np.flatnonzero(~held)
+        trained = Trained(np.bincount(log.taken.flat[seen], minlength=known.interactions.items),
+                          np.bincount(log.user[seen], minlength=known.interactions.users) > 0)
+        towers, history = retrieval.fit(self.settings, known.sides, log, trained.items, seed, progress, seen)
         record = {"seed": seed, "data": known.told, "retrieval": {
             "history": history.epochs, "steps": history.steps, "stopped": history.stopped}}
-        trained = Trained(known.popularity, np.bincount(log.user, minlength=log.users) > 0)
         retriever, ranker = Retriever(self.settings, known, trained, towers), None
         if self.rank:
             train, valid = ranked_rows.rows(retriever, self.negatives, held, seed)
