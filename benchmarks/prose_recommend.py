@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from recommend_arms import LAW
 from record import RESULTS, committed, table, where
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.retrieval import Retrieval
@@ -157,17 +158,16 @@ def verdict(systems: Mapping[str, Any], name: str) -> str:
 
 
 def _said(result: Mapping[str, Any]) -> str:
-    at_once = "those of differences hold all at once in each table" if "law" in result else "each holds by itself"
+    at_once = "those of differences hold all at once in each table" if result.get("law") == LAW else "each holds by itself"
     units, which = (f"{result['worlds']} worlds", "of the first world") if "worlds" in result else ("users", "before the test")
     return (f"Means with 95 % intervals over {units} and {result['seeds']} seeds; {at_once}; {result['trials']} settings tried "
             f"of each two-tower system, on validation interactions {which}; {where(result)}.{_before(result)}")
 
 
 def _before(result: Mapping[str, Any]) -> str:
-    """That figures are older than the law of negatives, if they are."""
-    return "" if "law" in result else (" Measured before negatives were drawn from all that a user had not taken *yet*: "
-                                                "what is said above of systems with a ranker holds of the law before, which "
-                                                "spared what he took later.")
+    """That figures are older than the code, if they are."""
+    return "" if result.get("law") == LAW else (" Measured with an earlier law of negatives, or before a share was held out of "
+                                                "both stages: what is said above of systems with a ranker holds of these.")
 
 
 RECOMMEND_BLOCKS: dict[str, Callable[[], str]] = {one.__name__: one for one in (

@@ -187,6 +187,8 @@ def test_a_shift_says_how_often_the_next_item_is_in_the_list_at_all():
     found = NextItem.found(scores, np.repeat([0, 1, -1], [300, 200, 500]))
     assert np.exp(found.applied(scores[0])) == pytest.approx([0.3, 0.2], abs=0.01)
     assert NextItem.found(scores[:99], np.zeros(99, int)) == NextItem()
+    few = NextItem.found(scores, np.repeat([0, -1], [99, 901]))
+    assert few.temperature == 1 and np.exp(few.applied(scores[0])).sum() == pytest.approx(0.099)
     empty = np.vstack([scores, np.full((50, 2), -np.inf)])
     assert NextItem.found(empty, np.repeat([0, 1, -1], [300, 200, 550])) == found
 
@@ -204,14 +206,16 @@ def test_a_refit_that_is_interrupted_changes_nothing(monkeypatch):
     assert found.recommend(k=3).equals(lists) and found.record is record
 
 
-def test_an_update_counts_on():
+def test_an_update_counts_on(tmp_path):
     twice = pd.concat([log(), log().iloc[:3]])
     found = Recommender(SCHEMA, time="time", rank=False, retrieval=Retrieval(epochs=1)).fit(twice)
     assert found.record["data"]["duplicates"] == 3
     assert found.update(users=pa.table({"user": [0]})).record["data"]["duplicates"] == 3
     again = pd.DataFrame({"user": [99, 99, 0], "item": [1, 1, int(log().item[0])], "time": [20, 21, 22]})
-    told = found.update(again).record["data"]
-    assert told["duplicates"] == 5 and told["interactions"] == 12 * USERS + 1 and told["users"] == USERS + 1
+    found.save(tmp_path / "found")
+    told = Recommender.load(tmp_path / "found").update(again).record["data"]
+    assert told == found.update(again).record["data"]
+    assert (told["duplicates"], told["interactions"], told["users"]) == (5, 12 * USERS + 1, USERS + 1)
 
 
 @pytest.mark.parametrize(("asked", "told"), [
@@ -221,6 +225,11 @@ def test_interactions_that_were_made_otherwise_are_refused_before_training(asked
     made = Interactions.of(log().assign(worth=2.0), **{"user": "user", "item": "item", "time": "time"} | asked)
     with pytest.raises(DataError, match=told):
         Recommender(SCHEMA, time="time").fit(made)
+
+
+def test_histories_are_of_those_who_took_one_thing_after_another():
+    with pytest.raises(DataError, match="nobody has two, one after the other"):
+        Recommender(SCHEMA, time="time").fit(log().assign(time=7))
 
 
 def test_so_much_cannot_be_held_out():

@@ -65,7 +65,7 @@ def test_the_law_reaches_as_far_as_its_depth_and_counts_what_the_user_had_as_not
     law, scores = Negatives(depth=2), np.log([[5.0, 4, 2, 1, 0.5]])
     seen = np.array([[True, False, True, False, False]])
     near = law.near(scores, seen)[0]
-    assert near == pytest.approx(np.array([5, 4, 2, 1, 0]) / 5)
+    assert near == pytest.approx([5 / (5 + 5), 4 / 5, 2 / (5 + 2), 1 / 5, 0])
     assert near[[1, 3]] == pytest.approx(law.near(scores[:, [1, 3, 4]])[0, :2])
 
 

@@ -101,5 +101,5 @@ def test_a_page_says_what_its_figures_are(monkeypatch):
         monkeypatch.setattr(prose_recommend, "_result", lambda name, result=result: result)
         text = prose_recommend.recommender_films()
         assert text.startswith("**A development check, not a published result**")
-        assert ("Measured before negatives were drawn" in text) is older
+        assert ("Measured with an earlier law of negatives" in text) is older
         assert ("each holds by itself" in text) is older

@@ -18,7 +18,7 @@ from widedeep.errors import ArtifactError, DataError, SchemaError, WidedeepWarni
 from widedeep.recommend import options
 from widedeep.recommend.baselines import EASE, ItemKNN, Popularity, RecentPopularity
 from widedeep.recommend.evaluated import BASELINES
-from widedeep.recommend.interactions import Interactions
+from widedeep.recommend.interactions import UNITS, Interactions
 from widedeep.recommend.negatives import Negatives
 from widedeep.recommend.recommender import Recommender
 from widedeep.recommend.retrieval import Retrieval
@@ -254,7 +254,7 @@ def test_baselines_stand_beside_and_the_lead_is_the_difference(fitted):
     ids = fitted.known.interactions.user_ids
     later = pd.DataFrame({"user": [ids[who].as_py() for who, _ in new], "item": [what for _, what in new], "time": 9_000})
     later = later.drop_duplicates("user")
-    assert set(BASELINES) == set(options.BESIDE)
+    assert set(BASELINES) == set(options.BESIDE) and options.UNITS == UNITS
     found = fitted.evaluate(later, [5], beside=["popularity", "recent-popularity", "item-knn", "ease"])
     made, known = {"popularity": Popularity(), "recent-popularity": RecentPopularity(days=30), "item-knn": ItemKNN(),
                    "ease": EASE()}, fitted.known.interactions
@@ -341,6 +341,15 @@ def test_ids_of_a_csv_file_that_are_codes_stay_text(tmp_path):
     Path(tmp_path / "log.csv").write_text("user,item\n7,1\n007,1\n8,2\n7,01\n007,2\n")
     found = Interactions.of(tmp_path / "log.csv", user="user", item="item")
     assert found.user_ids.to_pylist() == ["007", "7", "8"] and found.item_ids.to_pylist() == ["01", "1", "2"]
+    Path(tmp_path / "users.csv").write_text("user,club\n7,go\n8,chess\n")
+    columns = {name: wd.Categorical() for name in ("user", "item", "club")}
+    asked = wd.Schema(wd.Label("taken"), columns, deep=wd.Deep(tuple(columns)))
+    made = Recommender(asked, rank=False, retrieval=Retrieval(epochs=1)).fit(tmp_path / "log.csv", tmp_path / "users.csv")
+    assert made.record["data"]["users_without_features"] == 1 and made.recommend(["7"], k=3)["item"].to_pylist() == ["2"]
+    Path(tmp_path / "later.csv").write_text("user,item\n8,1\n9,2\n")
+    more = made.update(tmp_path / "later.csv")
+    assert more.known.interactions.user_ids.to_pylist() == ["007", "7", "8", "9"]
+    assert made.evaluate(tmp_path / "later.csv", 2)["unknown_users"] == 1
 
 
 def test_new_features_are_of_a_type_that_fits(fitted):
@@ -362,7 +371,9 @@ def test_strangers_alone_say_nothing_and_those_with_known_pairs_alone_are_left_o
     more = pa.table({"user": ["stranger", "u0" if known["user"] != "u0" else "u1", known["user"]],
                      "item": [0, ITEMS - 1, known["item"]], "time": [9_000, 9_001, 9_002]})
     found = fitted.evaluate(more, 5)
-    assert (found["users"], found["left_out"], found["known_already"]) == (2, 1, 1)
+    assert (found["users"], found["left_out"], found["known_already"], found["unknown_users"]) == (2, 1, 1, 1)
+    made = Interactions.of(more, user="user", item="item", time="time")
+    assert fitted.evaluate(made, 5) == found
 
 
 def test_times_may_count_another_unit():

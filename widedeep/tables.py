@@ -50,18 +50,19 @@ class Table(ABC):
     num_rows: int
 
     @classmethod
-    def of(cls, source: Any, schema: Schema | None = None) -> Table:
+    def of(cls, source: Any, schema: Schema | None = None, text: Collection[str] = ()) -> Table:
         """The table behind a DataFrame, an Arrow table, a .parquet or .csv file, a folder of Parquet files, or a glob.
 
         A DataFrame is one of pandas, or one that hands its rows over by the Arrow PyCapsule interface, as polars' does.
-        `schema` decides how the text of a CSV file is read; without one, a first pass finds the type that fits all cells.
+        `schema` decides how the text of a CSV file is read; without one, a first pass finds the type that fits all cells, and
+        columns in `text` stay text.
         A table is returned as it is.
         Raises: DataError if there is no such source, if it cannot be read, or if it has no rows.
         """
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
-            return _of_path(os.fspath(source), schema)
+            return _of_path(os.fspath(source), schema, text)
         if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
             return _filled(_Frame(source))
         if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
@@ -271,14 +272,14 @@ def _mixed(column: str, series: Any, error: Exception) -> DataError:
                      f"Convert them first, for example with .astype(str).")
 
 
-def _of_path(path: str, schema: Schema | None) -> Table:
+def _of_path(path: str, schema: Schema | None, text: Collection[str]) -> Table:
     if os.path.isdir(path):
         if not (files := sorted(glob.glob(os.path.join(glob.escape(path), "*.parquet")))):
             raise DataError(f"{path}: a folder is read as its .parquet files. Got none. "
                             f"Give a folder of Parquet files, or one file.")
         return _filled(_Parquet(path, files))
     if os.path.exists(path):
-        return _of_file(path, schema)
+        return _of_file(path, schema, text)
     if not glob.has_magic(path):
         raise DataError(f"{path}: there is no such file or folder. Correct the path.")
     if not (files := sorted(glob.glob(path, recursive=True))):
@@ -288,12 +289,12 @@ def _of_path(path: str, schema: Schema | None) -> Table:
     return _filled(_Parquet(path, files))
 
 
-def _of_file(path: str, schema: Schema | None) -> Table:
+def _of_file(path: str, schema: Schema | None, text: Collection[str]) -> Table:
     ending = os.path.splitext(path)[1].lower()
     if ending == ".parquet":
         return _filled(_Parquet(path, [path]))
     if ending == ".csv":
-        return _Csv(path, schema)
+        return _Csv(path, schema, text)
     raise DataError(f"{path}: the ending says how a file is read, .parquet or .csv. Got {ending!r}. "
                     f"Convert or rename the file.")
 
@@ -330,7 +331,7 @@ class _Parquet(Table):
 class _Csv(Table):
     """A CSV file: read as text, block by block; cells become what the schema says they are, empty ones null."""
 
-    def __init__(self, path: str, schema: Schema | None) -> None:
+    def __init__(self, path: str, schema: Schema | None, text: Collection[str] = ()) -> None:
         self.name = path
         _, self.columns = next(csv_files.records(path), (1, []))
         if not self.columns or next(csv_files.texts(path, self.columns[:1]), None) is None:
@@ -338,7 +339,7 @@ class _Csv(Table):
                             f"Give a file with rows.")
         self._markers = schema.missing if schema else ()
         self._features = set(schema.features) if schema else set()
-        self._types = csv_files.declared_types(schema) if schema else self._guessed_types()
+        self._types = csv_files.declared_types(schema) if schema else self._guessed_types(text)
 
     @cached_property
     def num_rows(self) -> int:
@@ -371,9 +372,9 @@ class _Csv(Table):
                             f"Got {text[row].as_py()!r}. Correct the value, list it under `missing`, or declare the column "
                             f"categorical.") from error
 
-    def _guessed_types(self) -> dict[str, pa.DataType]:
-        """The first of `GUESSES` that fits every cell, for each column with a cell; a pass over the file."""
-        once = [column for column in self.columns if self.columns.count(column) == 1]
+    def _guessed_types(self, text: Collection[str]) -> dict[str, pa.DataType]:
+        """The first of `GUESSES` that fits every cell, for each column with a cell, but for those in `text`; in one pass."""
+        once = [column for column in self.columns if self.columns.count(column) == 1 and column not in text]
         left, filled = {column: list(GUESSES) for column in once}, set()
         for texts in csv_files.texts(self.name, once):
             for column, text in zip(once, texts.columns):

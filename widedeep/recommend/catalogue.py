@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from widedeep.recommend.sides import HISTORY, Sides, column_of, reads_of
 from widedeep.rows import Bag
 from widedeep.schema import Schema
 from widedeep.tables import Table
-from widedeep.values import Place, numbers
+from widedeep.values import Place, is_text, numbers
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Names:
         """
         found = source
         if not isinstance(found, Interactions):
-            found = Interactions.of(source, user=self.user, item=self.item, time=self.time, unit=self.unit, **more)
+            text = {name for name, ids in ((self.user, more.get("users")), (self.item, more.get("items")))
+                    if ids is not None and is_text(ids.type)}
+            found = Interactions.of(Table.of(source, text=text), user=self.user, item=self.item, time=self.time,
+                                    unit=self.unit, **more)
         if found.weight is not None:
             raise DataError("Interactions all count alike for a recommender. Got some with weights. Make them without weight=.")
         if (found.time is None) != (self.time is None):
@@ -74,8 +78,7 @@ class Known:
 
         Raises: DataError for ids that are missing or twice there; SchemaError for columns that nobody has.
         """
-        tables = [table if table is None or isinstance(table, Interactions) else Table.of(table)
-                  for table in (interactions, users, items)]
+        tables = _opened((names.user, names.item), interactions, users, items)
         _refuse_strange_reads(schema, names, *tables)
         users, items = _features(schema, names.user, tables[1]), _features(schema, names.item, tables[2])
         interactions = names.read(tables[0], users=users[names.user] if len(users) else None,
@@ -87,9 +90,10 @@ class Known:
     def check_histories(self) -> None:
         """Raises: DataError if the schema reads what users took before, and nobody took two things."""
         reads = [name for name in reads_of(self.sides.schema) if name.split(".")[0] == HISTORY]
-        if reads and np.bincount(self.interactions.user, minlength=1).max() < 2:
-            raise DataError(f"{reads[0]!r} is what a user took before. Got interactions of which nobody has two. Give more of "
-                            f"them, or take {reads} out of the schema.")
+        log = self.histories
+        if reads and not (log.since > log.taken.splits[log.user]).any():
+            raise DataError(f"{reads[0]!r} is what a user took before. Got interactions of which nobody has two, one after the "
+                            f"other. Give more of them, or take {reads} out of the schema.")
 
     def extended(self, interactions: Any = None, users: Any = None, items: Any = None) -> Known:
         """The same with more interactions, users or items; numbers may change. Raises: DataError as `of` does."""
@@ -97,7 +101,7 @@ class Known:
         users = _replaced(sides.schema, names.user, sides.users, users, found.user_numbers)
         items = _replaced(sides.schema, names.item, sides.items, items, found.item_numbers)
         if interactions is not None:
-            found = found.joined(names.read(interactions))
+            found = found.joined(names.read(interactions, users=found.user_ids, items=found.item_ids))
         ids = (union(known, column_of(table, name).cast(known.type), name) for known, table, name in (
             (found.user_ids, users, names.user), (found.item_ids, items, names.item)))
         return Known.of(sides.schema, names, found.numbered(*ids), users, items)
@@ -143,6 +147,15 @@ class Known:
     def taken(self, users: np.ndarray) -> Bag:
         """What users took; of a user without a number, −1, nothing."""
         return self.interactions.of_users(users)
+
+
+def _opened(ids: tuple[str, ...], *sources: Any) -> list[Any]:
+    """Tables of whatever `Table.of` takes; where a column of ids is text in one, it is text in all that are CSV files."""
+    tables = [source if source is None or isinstance(source, Interactions) else Table.of(source) for source in sources]
+    text = {name for table in tables if isinstance(table, Table) for name in ids
+            if name in table.columns and is_text(table.type_of(name))}
+    return [Table.of(source, text=text) if text and isinstance(source, (str, os.PathLike)) else table
+            for source, table in zip(sources, tables)]
 
 
 def _features(schema: Schema, name: str, source: Any) -> pa.Table:
@@ -195,7 +208,7 @@ def _replaced(schema: Schema, name: str, old: pa.Table, source: Any, check: Call
     """
     if source is None:
         return old
-    source = Table.of(source)
+    source = Table.of(source, text={name} if is_text(old.schema.field(name).type) else ())
     source.require([name])
     _refuse_strangers(name, old.column_names, source)
     new = _features(schema, name, source)

@@ -13,7 +13,7 @@ from widedeep.errors import DataError, WidedeepWarning, unknown_names
 from widedeep.evaluation import ranking
 from widedeep.recommend.als import ALS
 from widedeep.recommend.baselines import EASE, Baseline, ItemKNN, Popularity, RecentPopularity
-from widedeep.recommend.interactions import Interactions
+from widedeep.recommend.interactions import Interactions, union
 from widedeep.recommend.recommender import Recommender
 
 MOST_PLACES = 1_000
@@ -36,6 +36,7 @@ def evaluate(recommender: Recommender, interactions: Any, k: int | Iterable[int]
         raise DataError(f"evaluate: k says at how many places lists are judged, {most:,} at most. Got {got}. Pass k=10.")
     fitted = {name: BASELINES[name]().fit(known) for name in beside}
     later = names.read(interactions, users=known.user_ids, items=known.item_ids)
+    later = later.numbered(union(later.user_ids, known.user_ids, names.user), union(later.item_ids, known.item_ids, names.item))
     same = known.numbered(later.user_ids, later.item_ids)
     again = np.isin(later.pairs, same.pairs)
     told = {"known_already": int(again.sum())} | _late(known, later.take(~again))
@@ -51,7 +52,7 @@ def evaluate(recommender: Recommender, interactions: Any, k: int | Iterable[int]
 
     found = judged(recommender.lists(asked, k[-1], exclude_seen, depth).items)
     others = {name: judged(system.recommend(asked, k[-1], exclude_seen)) for name, system in fitted.items()}
-    told |= {"unknown_users": len(np.setdiff1d(users, same.user)), "unknown_items": len(np.setdiff1d(later.item, numbers))}
+    told |= {"unknown_users": int((asked < 0).sum()), "unknown_items": len(np.setdiff1d(later.item, numbers))}
     _warn_of_strangers("users", told["unknown_users"], len(users))
     _warn_of_strangers("items", told["unknown_items"], len(np.unique(later.item)))
     return found.report() | told | {"beside": {name: {"figures": other.report(), "lead": _leads(found, other)}

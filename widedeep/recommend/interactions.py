@@ -163,6 +163,9 @@ class Interactions:
     def numbered(self, user_ids: pa.Array, item_ids: pa.Array) -> Interactions:
         """The same rows under the numbers of other tables of ids, which hold all of these."""
         who, what = pc.index_in(self.user_ids, user_ids), pc.index_in(self.item_ids, item_ids)
+        if who.null_count or what.null_count:
+            raise DataError("numbered: other tables of ids hold all that these interactions have. Got some that lack one. Pass "
+                            "the union.")
         user, item = (np.asarray(place).astype(np.int32) for place in (who, what))
         return replace(self, user=user[self.user], item=item[self.item], user_ids=user_ids, item_ids=item_ids)
 

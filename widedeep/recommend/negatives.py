@@ -60,18 +60,18 @@ class Negatives:
         """The chance of each item among the first `depth` that retrieval brings, by its scores, the best first: (users, items).
 
         It is 0 behind them, and where scores are −inf. Items that the user had (`seen`, a mask of that shape) are none of the
-        `depth`, and do not count in the sum; theirs is what it would be if he had not.
+        `depth`, and do not count in the sum for the others; theirs is what it would be beside those if he had not.
 
         >>> Negatives(depth=2).near(np.log([[4.0, 3, 1, 1]]), np.array([[True, False, False, False]])).round(3).tolist()
-        [[1.0, 0.75, 0.25, 0.0]]
+        [[0.5, 0.75, 0.25, 0.0]]
         """
         there = np.isfinite(scores)
         unseen = there if seen is None else there & ~seen
         inside = there & (np.cumsum(unseen, axis=1) - unseen < self.depth)
         best = scores.max(axis=1, keepdims=True, initial=-1e30).astype(np.float64)
         weights = np.where(inside, np.exp(self.sharp * (scores - best)), 0.0)
-        counted = np.where(unseen.any(axis=1, keepdims=True), unseen, inside)
-        return weights / np.maximum((weights * counted).sum(axis=1, keepdims=True), 1e-300)
+        beside = (weights * unseen).sum(axis=1, keepdims=True)
+        return weights / np.maximum(beside + np.where(unseen, 0.0, weights), 1e-300)
 
     def offset(self, popularity: np.ndarray, items: np.ndarray, scores: np.ndarray, taken: Bag,
                seen: np.ndarray | None = None) -> np.ndarray:

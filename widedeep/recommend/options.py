@@ -12,6 +12,9 @@ from widedeep.errors import SchemaError, unknown_names
 
 SUMMARY = "Recommend items to users: retrieve candidates out of a catalogue, rank them with a wide & deep model."
 BESIDE = ("popularity", "recent-popularity", "item-knn", "ease", "als")
+UNITS = ("s", "ms", "us", "ns", "D")
+"""As `interactions.UNITS`, without what that imports."""
+
 SECTIONS = ("retrieval", "negatives")
 
 
@@ -49,12 +52,12 @@ def _describe_fit(fit: argparse.ArgumentParser) -> None:
     for name in ("user", "item"):
         fit.add_argument(f"--{name}", default=name, metavar="COLUMN", help=f"the column of {name}s' ids (default {name})")
     fit.add_argument("--time", metavar="COLUMN", help="the column of times (default: rows are in order)")
-    fit.add_argument("--unit", choices=("s", "ms", "us", "ns", "D"), default="s",
+    fit.add_argument("--unit", choices=UNITS, default="s",
                      help="what times that are numbers count since 1970 (default s)")
     fit.add_argument("--settings", metavar="FILE", help="a TOML file with [retrieval] and [negatives]")
     fit.add_argument("--retrieval-only", action="store_true", help="train no ranker")
     fit.add_argument("--valid", type=_share, default=0.1,
-                     help="share of interactions for the ranker's early stopping (default 0.1)")
+                     help="share of interactions held out of both stages, to say when to stop and how sure to be (default 0.1)")
     fit.add_argument("--stream", action="store_true",
                      help="make the ranker's rows anew in every epoch, for more than fit into memory")
     fit.add_argument("--seed", type=whole(0), default=0, help="everything random follows from it (default 0)")

@@ -147,8 +147,8 @@ class Recommender:
         `depth` items are retrieved and ranked, k at least (default: as in training). `score` is the log of the chance that the
         item is what the user takes next, as the ranker estimates it for each alone, whatever k and depth, up to a constant of
         the user where there is no ranker. `probability` is that chance among the items that are ranked: theirs add up to 1;
-        null where there is no ranker. Items that the user has are scored as if he had them not. `source`: see `SOURCES`. Where
-        fewer than k items are left, the list is shorter; who is unknown is answered by popularity.
+        null where there is no ranker. Items that the user has are scored as if each were new to him. `source`: see `SOURCES`.
+        Where fewer than k items are left, the list is shorter; who is unknown is answered by popularity.
         Raises: DataError for k below 1, and for ids of another type.
 
         Shape: (users · k) rows at most.

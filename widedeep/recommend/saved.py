@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,9 @@ def load(path: str | os.PathLike) -> Recommender:
                             negatives=Negatives(**about["negatives"]), rank=about["rank"], valid=about["valid"])
         found.record = about["record"]
         tables = [pq.read_table(folder / f"{name}.parquet") for name in TABLES]
-        retriever = _restored(found.settings, Known.of(schema, Names(**about["names"]), *tables), folder)
+        known, told = Known.of(schema, Names(**about["names"]), *tables), about["record"]["data"]
+        counted = replace(known.interactions, duplicates=told["duplicates"], unordered=told["out_of_order"])
+        retriever = _restored(found.settings, replace(known, interactions=counted), folder)
         found.retriever = retriever
         if found.rank:
             found.ranker = Ranker(artifact.load(folder / RANKER), retriever, found.negatives, NextItem(**about["next_item"]))
