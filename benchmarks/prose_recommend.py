@@ -87,14 +87,15 @@ def recommender_calibration() -> str:
         cells = [f"{row['said']:.3f} said, {row['came']:.3f} came: {row['ratio']['mean']:.2f} ({row['ratio']['low']:.2f} to "
                  f"{row['ratio']['high']:.2f}); raw {one['raw']['first'][k]['ratio']['mean']:.2f}"
                  for k, row in one["first"].items()]
+        cells.append(f"{one['whole']['said']:.3f} said, {one['whole']['came']:.3f} came: {one['whole']['ratio']['mean']:.2f}")
         rows.append((system, f"{one['temperature']:.2f}", *cells, f"{one['log_loss']:.3f}; raw {one['raw']['log_loss']:.3f}"))
     one = next(iter(result["systems"].values()))
     heads = " | ".join(f"first {k}" for k in one["first"])
     said = (f"Of {result['asked']:,} interactions after the cut that settings were chosen by, {one['events']:,.0f} are judged, "
-            f"of {one['users']} users: those whose film was among the 500, and of whose user something was known. 500 films "
-            f"alike would have a log loss of {result['uniform_log_loss']:.3f}. Means of {result['seeds']} seeds, 95 % "
-            f"intervals over users; {where(result)}.")
-    return f"{table(f'system | temperature | {heads} | log loss of what came', *rows)}\n\n{said}"
+            f"of {one['users']} users: those whose film was among the 500, and of whose user something was known; in the "
+            f"column of all 500 also those whose film was not among them. 500 films alike would have a log loss of "
+            f"{result['uniform_log_loss']:.3f}. Means of {result['seeds']} seeds, 95 % intervals over users; {where(result)}.")
+    return f"{table(f'system | temperature | {heads} | all 500 | log loss of what came', *rows)}\n\n{said}"
 
 
 def recommender_settings() -> str:
