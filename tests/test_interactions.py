@@ -29,7 +29,7 @@ def ids(found):
     return list(zip(found.user_ids.take(found.user).to_pylist(), found.item_ids.take(found.item).to_pylist()))
 
 
-def test_rows_come_in_order_of_time_and_those_of_one_time_as_in_the_table():
+def test_rows_come_in_order_of_time_and_those_of_one_time_by_user_and_item():
     found = of()
     assert ids(found) == [("cat", 7), ("ann", 9), ("bob", 3), ("bob", 7)]
     assert found.weight.tolist() == [4, 2, 3, 1] and found.unordered == 3
@@ -37,10 +37,10 @@ def test_rows_come_in_order_of_time_and_those_of_one_time_as_in_the_table():
     assert (found.user_ids.to_pylist(), found.item_ids.to_pylist()) == (["ann", "bob", "cat"], [3, 7, 9])
 
 
-def test_many_rows_of_one_time_keep_their_order():
+def test_many_rows_of_one_time_come_in_the_order_of_their_ids():
     found = of({"who": [0] * 1_000, "what": np.random.default_rng(0).permutation(1_000), "when": [5, 4] * 500})
     before = np.random.default_rng(0).permutation(1_000)
-    assert found.item.tolist() == [*before[1::2], *before[::2]]
+    assert found.item.tolist() == [*sorted(before[1::2]), *sorted(before[::2])]
 
 
 def test_the_earliest_of_the_same_pair_stays_with_its_weight():
@@ -51,9 +51,9 @@ def test_the_earliest_of_the_same_pair_stays_with_its_weight():
     assert without.weight.tolist() == [1, 4] and without.duplicates == 2 and without.time is None
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 99)), min_size=1, unique_by=lambda row: row[2]),
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9)), min_size=1),
        st.randoms(use_true_random=False))
-def test_the_order_of_rows_changes_nothing_where_times_differ(rows, random):
+def test_the_order_of_rows_changes_nothing(rows, random):
     mixed = random.sample(rows, len(rows))
     one, other = (of(dict(zip(("who", "what", "when"), map(list, zip(*some))))) for some in (rows, mixed))
     assert ids(one) == ids(other) and (one.user == other.user).all() and (one.time == other.time).all()
@@ -127,6 +127,8 @@ def test_rows_under_other_numbers_are_the_same_rows():
     found = of()
     other = found.numbered(pa.array(["abe", *found.user_ids.to_pylist()], pa.large_string()), pa.array([1, 3, 7, 8, 9]))
     assert ids(other) == ids(found) and other.user.tolist() != found.user.tolist()
+    with pytest.raises(DataError, match="hold all that these interactions have. Got some that lack one"):
+        found.numbered(found.user_ids[1:], found.item_ids)
 
 
 def with_(**columns):
@@ -152,7 +154,7 @@ def with_(**columns):
     (lambda: of(unit="h"), r"one of \['s', 'ms', 'us', 'ns', 'D'\]. Got 'h'"),
     (lambda: Interactions.of(pa.table(PLAIN), user="woh", item="what"), r"lacks columns: \['woh'\]. .* Did you mean 'who'"),
     (lambda: Interactions.of("no.parquet", user="who", item="what"), "no.parquet: there is no such file"),
-    (lambda: of(items=["a"]), "Ids are text on both sides, or whole numbers on both. Got int64 and large_string"),
+    (lambda: of(items=["a"]), "ids in 'what': text in both tables, or whole numbers in both. Got int64 and large_string"),
     (lambda: of(items=[1, None]), "what: an id is there. Got none at place 1"),
     (lambda: of().user_numbers([1]), "user: ids are of one type, here large_string. Got int64, first 1. Convert them"),
     (lambda: of().user_numbers(["a", 1]), "user: ids are all text, or all whole numbers"),
