@@ -78,8 +78,8 @@ def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
     log, likes = movielens.tables(folder)
     known = splits.by_time(log, share=movielens.SHARE).train
     cut = splits.by_time(known, share=movielens.SHARE)
-    histories, order = Known.of(likes.schema, Names("user", "item", "time"), known, items=likes.items).histories, np.argsort(
-        known.user, kind="stable")
+    histories = Known.of(likes.schema, Names("user", "item", "time"), known, items=likes.items).histories
+    order = np.argsort(known.user, kind="stable")
     events = np.flatnonzero(np.isin(known.pairs, cut.test.pairs)[order])[:500 if quick else None]
     settings = record.committed("movielens")["settings"]
     systems = {}
@@ -89,13 +89,12 @@ def measured(folder: str, seeds: int, quick: bool) -> dict[str, Any]:
             cell = arms.Cell(NAME, "validation", system, movielens.QUICK if quick else settings[system], seed)
             recommender = arms.fitted(cell, likes.schema, cut.train, likes.items).recommender
             scores, came = said_and_came(recommender, histories, events)
-            ranked = came.any(1) & recommender.retriever.described(
-                histories.user[events], histories.before(events, len(histories.user)))
+            asked = recommender.retriever.described(histories.user[events], histories.before(events, len(histories.user)))
+            ranked = came.any(1) & asked
             next_item = recommender.ranker.next_item
             raw = (scores[ranked] - next_item.shift) * next_item.temperature
             runs.append((shares(scores[ranked]), shares(raw), came[ranked], histories.user[events[ranked]]))
             temperatures.append(next_item.temperature)
-            asked = recommender.retriever.described(histories.user[events], histories.before(events, len(histories.user)))
             wholes.append((np.exp(scores[asked]).sum(1), came[asked].any(1).astype(float), histories.user[events[asked]]))
         chances, raw, came, users = (np.concatenate(part) for part in zip(*runs))
         systems[system] = judged(chances, came, users) | {

@@ -213,17 +213,17 @@ def _replaced(schema: Schema, name: str, old: pa.Table, source: Any, check: Call
     _refuse_strangers(name, old.column_names, source)
     new = _features(schema, name, source)
     check(new[name])
-    both = [column for column in new.column_names if column in old.column_names]
-    for column in both:
+    cast = {}
+    for column in (column for column in new.column_names if column in old.column_names):
         kind, before = new.schema.field(column).type, old.schema.field(column).type
         if pa.types.is_floating(kind) and pa.types.is_integer(before):
             old = old.set_column(old.schema.get_field_index(column), column, old[column].cast(kind))
         try:
-            new[column].cast(old.schema.field(column).type)
+            cast[column] = new[column].cast(old.schema.field(column).type)
         except pa.ArrowException as error:
             raise DataError(f"{source.name}: {column!r} has values of the type that it had before, {before}. Got {kind}. "
                             f"Convert them.") from error
-    new = pa.table({column: new[column].cast(old.schema.field(column).type) for column in both})
+    new = pa.table(cast)
     place = pc.index_in(new[name].combine_chunks(), value_set=old[name].combine_chunks())
     new = pa.table({column: new[column] if column in new.column_names else old[column].take(place)
                     for column in old.column_names})

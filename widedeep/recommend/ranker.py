@@ -50,7 +50,7 @@ class Ranker:
 
     def held_to(self, held: np.ndarray) -> None:
         """Find what scores before these interactions, which no stage saw, say of what was taken; `next_item` is that now."""
-        self.next_item, scores, places = NextItem(), [np.zeros((0, 1))], [np.zeros(0, int)]
+        self.next_item, scores, places = NextItem(), [], []
         histories, depth = self.retriever.known.histories, self.negatives.depth
         some = held[np.linspace(0, len(held) - 1, min(len(held), MOST_HELD)).astype(int)]
         for start in range(0, len(some), AT_ONCE):
@@ -61,4 +61,5 @@ class Ranker:
             hit = (lists.items == histories.taken.flat[rows][:, None])[described]
             scores.append(lists.scores[described])
             places.append(np.where(hit.any(axis=1), hit.argmax(axis=1), -1))
-        self.next_item = NextItem.found(np.concatenate(scores[1:] or scores), np.concatenate(places))
+        if scores:
+            self.next_item = NextItem.found(np.concatenate(scores), np.concatenate(places))
